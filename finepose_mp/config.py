@@ -1,0 +1,169 @@
+"""Typed configuration of a run: YAML files and `key=value` overrides; unknown keys are errors."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finepose_mp.schema import CAMERA_KINDS
+
+
+class ConfigError(ValueError):
+    """A configuration file or override that cannot be used; the message says which key and why."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which windows of which files a model sees, and in which coordinates."""
+
+    files: list[Path] = Field(min_length=1)
+    joint_set: str = "coco17"
+    split_scheme: Literal["official", "within_scene"] = "official"
+    camera_kinds: list[Literal[CAMERA_KINDS]] = Field(default=["ego_rgb"], min_length=1)
+    scenes: list[str] | None = None  # None: every scene of the files
+    input_2d: Literal["detected", "projected"] = "detected"
+    coordinates: Literal["rays", "screen"] = "rays"
+    window: int = Field(default=27, ge=1)  # frames
+    train_stride: int | None = Field(default=None, ge=1)  # frames between windows; None: windows do not overlap
+    min_score: float = Field(default=0.3, ge=0, le=1)  # detections below count as missing
+    min_joints_in_view: int = Field(default=5, ge=1)  # fewer: the person is out of view in that frame
+    include_interpolated: bool = False  # joints that the dataset filled in, as targets
+    missing: Literal["masked", "zeros"] = "masked"  # zeros: the papers' way, for comparison
+    flip: bool = True  # mirror half of the training windows at random
+    num_workers: int = Field(default=0, ge=0)
+
+
+class ModelConfig(_Section):
+    """The denoiser (d3dp) or deterministic lifter (mixste); defaults are the papers'."""
+
+    name: Literal["d3dp", "mixste"] = "d3dp"
+    width: int = Field(default=512, ge=8)
+    depth: int = Field(default=8, ge=1)
+    heads: int = Field(default=8, ge=1)
+    mlp_ratio: float = Field(default=2.0, gt=0)
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+
+
+class DiffusionConfig(_Section):
+    """The noising process; `clip_m` bounds every coordinate of a root-relative pose, in metres."""
+
+    timesteps: int = Field(default=1000, ge=1)
+    clip_m: float = Field(default=1.1, gt=0)
+
+
+class TrainingConfig(_Section):
+    """The optimisation; `batch_size` counts windows over all processes together."""
+
+    epochs: int = Field(default=100, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)  # optimiser steps; None: as many as the epochs have
+    batch_size: int = Field(default=4, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=6e-5, gt=0)
+    lr_decay: float = Field(default=0.993, gt=0, le=1)  # factor per epoch
+    weight_decay: float = Field(default=0.1, ge=0)
+    grad_clip: float | None = Field(default=1.0, gt=0)  # L2 norm; None: no clipping
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)  # 0: no averaging
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    validate_every: int = Field(default=1, ge=1)  # epochs
+    trackers: list[str] = []  # names that Accelerate knows, beside metrics.jsonl
+
+
+class EvaluationConfig(_Section):
+    """Sampling at test time."""
+
+    hypotheses: int = Field(default=5, ge=1)
+    sampling_steps: int = Field(default=3, ge=1)
+    flip: bool = True  # average with the mirrored input inside every step
+    batch_size: int = Field(default=16, ge=1)  # windows at once, on each process
+
+
+class Config(_Section):
+    """Everything that a run is a function of, beside the data."""
+
+    seed: int = 0
+    run_dir: Path
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def model_post_init(self, _context: Any) -> None:
+        if self.model.width % self.model.heads:
+            raise ValueError(f"model.width {self.model.width} is not a multiple of model.heads {self.model.heads}")
+        if self.evaluation.sampling_steps > self.diffusion.timesteps:
+            raise ValueError(
+                f"evaluation.sampling_steps {self.evaluation.sampling_steps} exceeds "
+                f"diffusion.timesteps {self.diffusion.timesteps}"
+            )
+
+
+def load_config(path: Path, overrides: list[str] = ()) -> Config:
+    """The configuration in a YAML file, with overrides such as "training.epochs=5" applied.
+
+    Raises ConfigError naming the file and every key that is unknown, missing or out of range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file; the shipped ones are in configs/")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, found {type(values).__name__}")
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from error
+
+
+def dump_config(config: Config, path: Path) -> None:
+    """Writes the complete configuration, defaults included, as YAML that `load_config` reads back equal."""
+    Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _apply_override(values: dict, override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r}: expected key=value, for example training.epochs=5")
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
+    values[last] = _parse_value(text)
+
+
+def _parse_value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key}; known here: {', '.join(_known_keys(item['loc'][:-1]))}")
+        else:
+            lines.append(f"{key}: {item['msg']}")
+    return "; ".join(lines)
+
+
+def _known_keys(location: tuple) -> list[str]:
+    section: Any = Config
+    for part in location:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)

@@ -1,0 +1,349 @@
+"""The HDF5 contract (schema 1.0) as data, with its writer, reader and version check.
+
+One file per dataset, one group per sequence, valid netCDF-4: `docs/FORMAT.md` describes it for people who write such
+files themselves. Shared coordinates live in the root, `frame`, `person` and `camera` in every sequence.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from finepose_mp import __version__
+from finepose_mp.skeletons import joint_set as find_joint_set
+
+SCHEMA = "finepose_mp"
+SCHEMA_VERSION = "1.0"
+KNOWN_VERSIONS = (SCHEMA_VERSION,)
+
+CAMERA_KINDS = ("ego_rgb", "ego_slam", "exo")
+SPLITS = ("train", "val", "test")
+MAX_CAMERA_PARAMS = 15
+
+MISSING, OBSERVED, INTERPOLATED = 0, 1, 2  # joint_status
+
+_TEXT = h5py.string_dtype("utf-8")
+_CHUNK_FRAMES = 256
+
+
+class SchemaError(ValueError):
+    """A file that does not keep the contract; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of a sequence: its dimensions, storage type, unit, coordinate frame and meaning."""
+
+    dims: tuple[str, ...]
+    dtype: object
+    units: str
+    coordinate_frame: str
+    long_name: str
+
+
+def _variable(dims: str, dtype: object, units: str, frame: str, long_name: str) -> Variable:
+    return Variable(tuple(dims.split()), dtype, units, frame, long_name)
+
+
+WORLD = "world: right-handed, up axis in the sequence attribute world_up"
+CAMERA = "camera: +x right, +y down, +z forward in the stored image"
+IMAGE = "image: u right, v down, from the centre of the top-left pixel of the stored image"
+NONE = "none"
+
+VARIABLES: dict[str, Variable] = {
+    "joints_3d_world": _variable("frame person joint xyz", "f4", "m", WORLD, "3D joint positions, NaN where missing"),
+    "joint_status": _variable(
+        "frame person joint", "u1", "1", NONE, "0 missing, 1 observed, 2 interpolated by the dataset's authors"
+    ),
+    "world_to_camera": _variable(
+        "camera frame row column",
+        "f8",
+        "m",
+        "maps world to camera coordinates",
+        "rigid transform (R, t), R orthonormal, t in metres: x_camera = R x_world + t",
+    ),
+    "camera_model": _variable("camera", _TEXT, "1", NONE, "name of the lens model"),
+    "camera_params": _variable(
+        "camera frame param",
+        "f8",
+        "lengths and centres in px, coefficients 1",
+        IMAGE,
+        "lens parameters in the model's documented order, NaN beyond its number of parameters",
+    ),
+    "camera_kind": _variable("camera", _TEXT, "1", NONE, "ego_rgb, ego_slam (head-worn) or exo (fixed)"),
+    "camera_is_moving": _variable("camera", "u1", "1", NONE, "1 where the pose changes over time"),
+    "camera_wearer": _variable("camera", _TEXT, "1", NONE, "person who wears the camera, empty for fixed cameras"),
+    "image_size": _variable("camera size", "i4", "px", IMAGE, "width and height of the stored image"),
+    "joints_2d_projected": _variable(
+        "camera frame person joint uv", "f4", "px", IMAGE, "3D joints through the true lens, NaN unless in view"
+    ),
+    "joints_2d_detected": _variable(
+        "camera frame person joint uv", "f4", "px", IMAGE, "detected 2D joints, NaN where there is none"
+    ),
+    "detection_score": _variable(
+        "camera frame person joint", "f4", "1", NONE, "detector's confidence, 0 where there is no detection"
+    ),
+    "in_view": _variable(
+        "camera frame person joint",
+        "u1",
+        "1",
+        NONE,
+        "1 where the joint is in front of the camera, inside the lens model's range and the image, not the wearer's",
+    ),
+}
+
+# Shared dimensions: values of their coordinate variables in the root (joint comes from the joint set).
+_ROOT_COORDINATES = {
+    "xyz": ["x", "y", "z"],
+    "uv": ["u", "v"],
+    "row": ["x", "y", "z"],
+    "column": ["x", "y", "z", "1"],
+    "size": ["width", "height"],
+    "param": [f"{i}" for i in range(MAX_CAMERA_PARAMS)],
+}
+_SEQUENCE_COORDINATES = {
+    "frame": "frame number in the source",
+    "person": "person, the same in every sequence array",
+    "camera": "camera name in the source",
+}
+
+
+@dataclass
+class Sequence:
+    """One sequence in memory; shapes with T frames, P persons, J joints, K cameras. Units and frames: `VARIABLES`."""
+
+    name: str  # group, "01_tagging/001_tagging"
+    frame: np.ndarray  # (T,) i4, as numbered in the source
+    person: list[str]
+    camera: list[str]
+    joints_3d_world: np.ndarray  # (T, P, J, 3)
+    joint_status: np.ndarray  # (T, P, J)
+    world_to_camera: np.ndarray  # (K, T, 3, 4)
+    camera_model: list[str]
+    camera_params: np.ndarray  # (K, T, 15)
+    camera_kind: list[str]
+    camera_is_moving: np.ndarray  # (K,)
+    camera_wearer: list[str]
+    image_size: np.ndarray  # (K, 2)
+    joints_2d_projected: np.ndarray  # (K, T, P, J, 2)
+    joints_2d_detected: np.ndarray  # (K, T, P, J, 2)
+    detection_score: np.ndarray  # (K, T, P, J)
+    in_view: np.ndarray  # (K, T, P, J)
+    scene: str  # title in tables, "Tagging"
+    action: str  # what people do, in words
+    split: str  # the dataset's official one
+    split_within_scene: str  # whole takes of every scene divided
+    fps: float
+    world_up: str = "+z"
+    simulated: bool = False
+    subjects: list[str] = field(default_factory=list)
+    source_files: dict = field(default_factory=dict)  # file or folder -> {"sha256": ..., ...}
+    findings: list[dict] = field(default_factory=list)
+
+
+_TEXT_ATTRIBUTES = ("scene", "action", "split", "split_within_scene", "world_up")
+_JSON_ATTRIBUTES = ("subjects", "source_files", "findings")
+_SEQUENCE_ATTRIBUTES = (*_TEXT_ATTRIBUTES, *_JSON_ATTRIBUTES, "fps", "simulated")
+
+
+@contextmanager
+def create(
+    path: Path, dataset: str, joint_set: str, licence: str, citation: str, overwrite: bool = False
+) -> Iterator[h5py.File]:
+    """An empty file of the contract, open for writing, that appears at `path` only when the block ends without error.
+
+    Until then the data goes to a temporary file in the same folder, removed on error; a previous file stays intact.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is false.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        # Attributes over 64 KiB (findings of a bad take) need the file format of HDF5 1.8 or later.
+        with h5py.File(partial, "w", libver=("v108", "latest")) as file:
+            _write_root(file, dataset, joint_set, licence, citation)
+            yield file
+        _flush_to_disk(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_sequence(file: h5py.File, sequence: Sequence) -> None:
+    """Adds one sequence to a file opened by `create`.
+
+    Raises:
+        SchemaError: an array's shape does not fit the sequence's own coordinates, a value is not allowed, or the
+            sequence is in the file already.
+    """
+    _check_sequence(file, sequence)
+    group = file.create_group(sequence.name)
+    scales = {name: file[name] for name in (*_ROOT_COORDINATES, "joint")}
+    for name, long_name in _SEQUENCE_COORDINATES.items():
+        values = getattr(sequence, name)
+        values = np.asarray(values, "i4") if name == "frame" else np.asarray(values, dtype=object)
+        scales[name] = _write_coordinate(group, name, values, long_name)
+    for name, variable in VARIABLES.items():
+        _write_variable(group, name, variable, getattr(sequence, name), scales)
+    for name in _TEXT_ATTRIBUTES:
+        group.attrs[name] = getattr(sequence, name)
+    for name in _JSON_ATTRIBUTES:
+        group.attrs[name] = json.dumps(getattr(sequence, name))
+    group.attrs["fps"] = float(sequence.fps)
+    group.attrs["simulated"] = np.uint8(sequence.simulated)
+
+
+def open_file(path: Path) -> h5py.File:
+    """The file, open for reading, its schema and version checked.
+
+    Raises:
+        FileNotFoundError: there is no such file; the message says how to make one.
+        SchemaError: not HDF5, truncated, not of this contract, or of a version this reader does not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file. Make it from raw data with `python tools/convert.py egohumans --out {path}`, "
+            "or see docs/FORMAT.md to write your own"
+        )
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise SchemaError(f"{path}: not a readable HDF5 file ({error}); it may be truncated, convert again") from error
+    try:
+        check_version(file)
+    except SchemaError:
+        file.close()
+        raise
+    return file
+
+
+def check_version(file: h5py.File) -> None:
+    """Nothing when the file says a schema and version that this reader knows. Raises SchemaError otherwise."""
+    schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+    if schema != SCHEMA:
+        raise SchemaError(
+            f"{file.filename}: root attribute schema is {schema!r}, expected {SCHEMA!r}; "
+            "this is not a file of this toolkit, see docs/FORMAT.md"
+        )
+    if version not in KNOWN_VERSIONS:
+        raise SchemaError(
+            f"{file.filename}: schema version {version!r}, this reader knows {', '.join(KNOWN_VERSIONS)}; "
+            "convert the raw data again with `python tools/convert.py`, or install the finepose_mp that wrote the file "
+            f"(converter_version {file.attrs.get('converter_version')!r})"
+        )
+
+
+def sequence_names(file: h5py.File) -> list[str]:
+    """Group names of all sequences, sorted, without the leading slash."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if _is_sequence(item) else None)
+    return sorted(names)
+
+
+def read_sequence(file: h5py.File, name: str) -> Sequence:
+    """One whole sequence in memory.
+
+    Raises:
+        SchemaError: the sequence, one of its variables or attributes is absent; the message names it.
+    """
+    if name not in file:
+        known = sequence_names(file)
+        raise SchemaError(
+            f"{file.filename}: no sequence {name!r}; it has {', '.join(known[:10])} ({len(known)} in all)"
+        )
+    group = file[name]
+    absent = [v for v in (*_SEQUENCE_COORDINATES, *VARIABLES) if v not in group]
+    absent += [a for a in _SEQUENCE_ATTRIBUTES if a not in group.attrs]
+    if absent:
+        raise SchemaError(f"{file.filename}: {name} lacks {', '.join(absent)}; `docs/FORMAT.md` lists what is required")
+    values = {key: _read_values(group[key]) for key in (*_SEQUENCE_COORDINATES, *VARIABLES)}
+    values |= {key: str(group.attrs[key]) for key in _TEXT_ATTRIBUTES}
+    values |= {key: json.loads(group.attrs[key]) for key in _JSON_ATTRIBUTES}
+    return Sequence(name=name, fps=float(group.attrs["fps"]), simulated=bool(group.attrs["simulated"]), **values)
+
+
+def _is_sequence(item: object) -> bool:
+    return isinstance(item, h5py.Group) and "joints_3d_world" in item
+
+
+def _read_values(variable: h5py.Dataset) -> np.ndarray | list[str]:
+    return variable.asstr()[...].tolist() if h5py.check_string_dtype(variable.dtype) else variable[...]
+
+
+def _write_root(file: h5py.File, dataset: str, joint_set: str, licence: str, citation: str) -> None:
+    joints = find_joint_set(joint_set)
+    file.attrs["schema"] = SCHEMA
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    file.attrs["dataset"] = dataset
+    file.attrs["joint_set"] = joint_set
+    file.attrs["joint_parents"] = np.asarray(joints.parents, "i4")
+    file.attrs["joint_mirror"] = np.asarray(joints.mirror, "i4")
+    file.attrs["licence"] = licence
+    file.attrs["citation"] = citation
+    file.attrs["converter_version"] = __version__
+    for name, values in _ROOT_COORDINATES.items():
+        _write_coordinate(file, name, np.asarray(values, dtype=object), f"labels of dimension {name}")
+    _write_coordinate(file, "joint", np.asarray(joints.joints, dtype=object), f"joint names of {joint_set}")
+
+
+def _write_coordinate(group: h5py.Group, name: str, values: np.ndarray, long_name: str) -> h5py.Dataset:
+    scale = group.create_dataset(name, data=values, dtype=_TEXT if values.dtype == object else values.dtype)
+    scale.make_scale(name)
+    scale.attrs.update(units="1", coordinate_frame=NONE, long_name=long_name)
+    return scale
+
+
+def _write_variable(group: h5py.Group, name: str, variable: Variable, values: object, scales: dict) -> None:
+    is_text = variable.dtype is _TEXT
+    values = np.asarray(values, dtype=object if is_text else variable.dtype)
+    compression = {} if is_text else {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+    data = group.create_dataset(
+        name, data=values, dtype=variable.dtype, chunks=_chunks(variable.dims, values.shape), **compression
+    )
+    for axis, dim in enumerate(variable.dims):
+        data.dims[axis].attach_scale(scales[dim])
+    data.attrs.update(units=variable.units, coordinate_frame=variable.coordinate_frame, long_name=variable.long_name)
+
+
+def _chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """One camera and one person a chunk, `_CHUNK_FRAMES` frames long: what a window of one track reads."""
+    if "frame" not in dims or 0 in shape:
+        return None
+    size = {"camera": 1, "person": 1, "frame": _CHUNK_FRAMES}
+    return tuple(min(size.get(dim, length), length) for dim, length in zip(dims, shape, strict=True))
+
+
+def _check_sequence(file: h5py.File, sequence: Sequence) -> None:
+    where = f"{file.filename}: {sequence.name}"
+    if sequence.name in file:
+        raise SchemaError(f"{where} is in the file already; two takes have the same name")
+    lengths = {name: len(file[name]) for name in (*_ROOT_COORDINATES, "joint")}
+    lengths |= {name: len(getattr(sequence, name)) for name in _SEQUENCE_COORDINATES}
+    for name, variable in VARIABLES.items():
+        expected = tuple(lengths[dim] for dim in variable.dims)
+        found = np.shape(getattr(sequence, name))
+        if found != expected:
+            raise SchemaError(f"{where}/{name}: expected shape {expected} ({' '.join(variable.dims)}), found {found}")
+    for name, allowed in (("camera_kind", CAMERA_KINDS), ("split", SPLITS), ("split_within_scene", SPLITS)):
+        values = getattr(sequence, name)
+        unknown = set([values] if isinstance(values, str) else values) - set(allowed)
+        if unknown:
+            raise SchemaError(
+                f"{where}/{name}: found {', '.join(sorted(unknown))}, expected one of {', '.join(allowed)}"
+            )
+
+
+def _flush_to_disk(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
