@@ -1,0 +1,166 @@
+"""The fixed cameras of a take: lenses from COLMAP, poses from COLMAP or made by hand, both in the shared metric world.
+
+Pixels follow the intrinsics as COLMAP wrote them, like the authors' own projections and triangulation; COLMAP's
+half-pixel origin is not subtracted (half a pixel in 3840).
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from finepose_mp.cameras import Camera
+from finepose_mp.preprocessing.egohumans import catalogue, colmap, rig, transforms
+from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
+
+WORKPLACE = "colmap/workplace"
+
+# A static camera's registered poses should agree this well; a third-party loader merges with the same tolerances.
+SPREAD_TOLERANCE_M = 0.02
+SPREAD_TOLERANCE_DEGREES = 1.0
+
+_CAMERA_FOLDER = re.compile(r"cam\d{2}")
+
+
+@dataclass(frozen=True)
+class _Colmap:
+    """What COLMAP knows: cameras by id, registered images by folder."""
+
+    cameras: dict[int, colmap.ColmapCamera]
+    images: dict[str, list[colmap.RegisteredImage]]
+
+
+def read_exo_cameras(
+    reader: TakeReader, facts: catalogue.Take, anchor_transform: np.ndarray, findings: Findings
+) -> list[rig.TakeCamera]:
+    """The valid fixed cameras in order of their names; a camera that cannot be placed is left out with a finding.
+
+    Args:
+        anchor_transform: (4, 4) similarity from the shared world to the COLMAP frame.
+
+    Raises:
+        TakeError: COLMAP's text files are missing.
+        DamagedFileError: they are damaged.
+    """
+    found = _Colmap(
+        colmap.parse_cameras(reader.file(f"{WORKPLACE}/cameras.txt"), f"{WORKPLACE}/cameras.txt"),
+        colmap.images_by_folder(colmap.parse_images(reader.file(f"{WORKPLACE}/images.txt"), f"{WORKPLACE}/images.txt")),
+    )
+    _report_unnamed(found, findings)
+    cameras = []
+    for name in _camera_names(reader, found, facts):
+        try:
+            cameras.append(_read_camera(reader, name, found, facts, anchor_transform, findings))
+        except ValueError as error:  # includes DamagedFileError of a manual pose
+            findings.add("exo_camera", "error", f"{name} left out: {error}", camera=name)
+    return cameras
+
+
+def _camera_names(reader: TakeReader, found: _Colmap, facts: catalogue.Take) -> list[str]:
+    """Valid cameras: those with a folder under exo/, or, where images were not downloaded at all, those of COLMAP."""
+    folders = [name for name in reader.names("exo") if _CAMERA_FOLDER.fullmatch(name)]
+    names = folders or [name for name in found.images if _CAMERA_FOLDER.fullmatch(name)]
+    return sorted(set(names) - set(facts.invalid_cameras))
+
+
+def _report_unnamed(found: _Colmap, findings: Findings) -> None:
+    named = {image.camera_id for images in found.images.values() for image in images}
+    for camera_id in sorted(set(found.cameras) - named):
+        message = f"COLMAP camera {camera_id} has no registered image, so no name; left out"
+        findings.add("exo_camera", "warning", message)
+
+
+def _read_camera(
+    reader: TakeReader,
+    name: str,
+    found: _Colmap,
+    facts: catalogue.Take,
+    anchor_transform: np.ndarray,
+    findings: Findings,
+) -> rig.TakeCamera:
+    images = found.images.get(name, [])
+    if not images:
+        raise ValueError(f"{WORKPLACE}/images.txt has no image of it, so neither its lens nor its pose is known")
+    lens = _lens(name, images, found, findings)
+    model, count = colmap.LENS_MODELS.get(lens.model, (None, 0))
+    if model is None or len(lens.params) != count or not np.isfinite(lens.params).all():
+        raise ValueError(
+            f"{WORKPLACE}/cameras.txt gives it {lens.model} with {len(lens.params)} parameters {lens.params.tolist()}, "
+            f"expected {' or '.join(f'{known} with {n}' for known, (_, n) in colmap.LENS_MODELS.items())}"
+        )
+    if _is_manual(reader, name, facts, findings):
+        colmap_to_camera = _manual_pose(reader, name)[None]
+    else:
+        colmap_to_camera = np.stack([image.colmap_to_camera for image in images])
+    poses, _, residual = transforms.metric_pose(colmap_to_camera @ anchor_transform)
+    if residual > transforms.ORTHONORMAL_TOLERANCE:
+        message = f"rotation of {name} was {residual:.2g} away from orthonormal; the nearest rotation is stored"
+        findings.add("exo_camera", "warning", message, camera=name)
+    world_to_camera = static_pose(poses, name, findings)
+    camera = Camera(model, lens.params, lens.image_size, world_to_camera)
+    return rig.TakeCamera(name, "exo", "", camera, f"exo/{name}/images")
+
+
+def _lens(name: str, images: list[colmap.RegisteredImage], found: _Colmap, findings: Findings) -> colmap.ColmapCamera:
+    """The lens of a camera: that of most of its images, should COLMAP have split it into several."""
+    ids = [image.camera_id for image in images]
+    camera_id = max(sorted(set(ids)), key=ids.count)
+    if len(set(ids)) > 1:
+        message = f"COLMAP has cameras {sorted(set(ids))} for {name}; {camera_id}, of most images, is used"
+        findings.add("exo_camera", "warning", message, camera=name)
+    if camera_id not in found.cameras:
+        raise ValueError(f"{WORKPLACE}/cameras.txt has no camera {camera_id}, which images.txt names")
+    return found.cameras[camera_id]
+
+
+def _is_manual(reader: TakeReader, name: str, facts: catalogue.Take, findings: Findings) -> bool:
+    """Whether the pose comes from camNN.npy: as the catalogue says; outside of it, wherever there is such a file."""
+    path = f"{WORKPLACE}/{name}.npy"
+    if not reader.has(path):
+        if name in facts.manual_cameras:
+            raise ValueError(f"its pose is known to be made by hand, and {path} is missing")
+        return False
+    if facts.known and name not in facts.manual_cameras:
+        message = f"{path} ignored: the official configuration takes this camera's pose from COLMAP"
+        findings.add("exo_camera", "warning", message, camera=name)
+        return False
+    findings.add("exo_camera", "info", f"pose of {name} was made by hand ({path})", camera=name)
+    return True
+
+
+def _manual_pose(reader: TakeReader, name: str) -> np.ndarray:
+    """(3, 4) transform from the COLMAP frame to a camera whose pose was made by hand; a scale in it is divided out."""
+    path = f"{WORKPLACE}/{name}.npy"
+    matrix = load_npy(reader.file(path), path)
+    if matrix.shape not in ((3, 4), (4, 4)) or matrix.dtype.kind not in "fi" or not np.isfinite(matrix).all():
+        raise DamagedFileError(f"{path}: holds {matrix.dtype} {matrix.shape}, expected a finite 4x4 matrix")
+    pose, _, _ = transforms.metric_pose(matrix.astype(np.float64))
+    return pose
+
+
+def static_pose(poses: np.ndarray, name: str, findings: Findings) -> np.ndarray:
+    """The pose (3, 4) among those registered (n, 3, 4) that lies closest to all others; reports their spread.
+
+    The medoid is a pose that COLMAP really found, and one bad registration does not pull it away as it does a mean.
+    """
+    centres = transforms.camera_centres(poses)
+    distances = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    angles = _angles_degrees(poses[:, None, :, :3], poses[None, :, :, :3])
+    chosen = int(np.argmin((distances / SPREAD_TOLERANCE_M + angles / SPREAD_TOLERANCE_DEGREES).sum(axis=1)))
+    if len(poses) > 1:
+        worst_m, worst_degrees = distances[chosen].max(), angles[chosen].max()
+        message = (
+            f"{name}: {len(poses)} registered poses within {100 * worst_m:.2f} cm and {worst_degrees:.3f} degrees "
+            f"(median {100 * np.median(distances[chosen]):.2f} cm) of the one stored"
+        )
+        agrees = worst_m <= SPREAD_TOLERANCE_M and worst_degrees <= SPREAD_TOLERANCE_DEGREES
+        findings.add("exo_camera", "info" if agrees else "warning", message, camera=name)
+    return poses[chosen]
+
+
+def _angles_degrees(rotations: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Angles (...) between rotations (..., 3, 3), from the chord so that tiny angles keep their digits."""
+    chord = np.linalg.norm(rotations - others, axis=(-2, -1))
+    return np.degrees(2 * np.arcsin(np.clip(chord / (2 * np.sqrt(2)), 0, 1)))
