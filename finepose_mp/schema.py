@@ -94,7 +94,7 @@ VARIABLES: dict[str, Variable] = {
         "u1",
         "1",
         NONE,
-        "1 where the joint is in front of the camera, inside the lens model's range and the image, not the wearer's",
+        "1 where the joint is in front of the camera, inside the lens's range and the visible image, not the wearer's",
     ),
 }
 

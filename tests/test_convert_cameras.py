@@ -16,7 +16,8 @@ from raw_take import (
     similarity,
 )
 
-from finepose_mp.preprocessing.egohumans import colmap
+from finepose_mp.cameras import Camera
+from finepose_mp.preprocessing.egohumans import aria, colmap, rig
 from finepose_mp.preprocessing.unpickling import DamagedFileError
 
 MANUAL_TAKE = "01_tagging/008_tagging"  # cam06 is placed by hand there, aria02 invalid
@@ -229,3 +230,15 @@ def test_images_file_whose_empty_lines_were_dropped_is_damaged():
         colmap.parse_images((pose + pose).encode(), "images.txt")
     with pytest.raises(DamagedFileError, match=r"images\.txt, line 3.*expected IMAGE_ID QW"):
         colmap.parse_images((pose + points + points).encode(), "images.txt")
+
+
+def test_black_corners_of_the_round_aria_image_are_not_in_view():
+    params = np.array([610.0, 704.0, 704.0, *[0.0] * 12])
+    joints_3d = np.array([[[[0.9, 0.9, 1.0], [2.0, 2.0, 1.0]]]])  # both project into the square image
+    camera = Camera("aria_fisheye624", params, (1408, 1408), np.eye(3, 4))
+    inside = rig.TakeCamera("aria01_rgb", "ego_rgb", "", camera, "", image_circle=aria.LENSES[0].image_circle)
+    square = rig.TakeCamera("aria01_rgb", "ego_rgb", "", camera, "")
+    assert rig.project_people(square, joints_3d)[1].tolist() == [[[True, True]]]
+    projected, in_view = rig.project_people(inside, joints_3d)
+    assert in_view.tolist() == [[[True, False]]]
+    assert np.isnan(projected[0, 0, 1]).all()

@@ -25,6 +25,7 @@ class Lens:
     name: str
     kind: str
     sensor_size: tuple[int, int]  # width, height
+    image_circle: float  # pixels around the principal point; beyond, the image is black
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -32,10 +33,11 @@ class Lens:
         return self.sensor_size[1], self.sensor_size[0]
 
 
+# Radii as in the device tables of projectaria-tools 2.3.0 (RGB: 1415 px at 2880 x 2880, scaled to 1408 as it does).
 LENSES = (
-    Lens("rgb", "ego_rgb", (1408, 1408)),
-    Lens("left", "ego_slam", (640, 480)),
-    Lens("right", "ego_slam", (640, 480)),
+    Lens("rgb", "ego_rgb", (1408, 1408), 707.5),
+    Lens("left", "ego_slam", (640, 480), 330.0),
+    Lens("right", "ego_slam", (640, 480), 330.0),
 )
 
 
@@ -122,6 +124,7 @@ def ego_cameras(
             wearer=aria,
             camera=cameras.Camera(LENS_MODEL, params[i], lens.image_size, world_to_camera[i]),
             image_folder=f"ego/{aria}/images/{lens.name}",
+            image_circle=lens.image_circle,
         )
         for i, lens in enumerate(LENSES)
     ]

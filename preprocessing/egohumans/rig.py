@@ -22,6 +22,7 @@ class TakeCamera:
     wearer: str  # "" when nobody wears it
     camera: Camera
     image_folder: str  # in the take
+    image_circle: float | None = None  # radius in pixels of the disc that the lens illuminates, where it is smaller
 
     @property
     def is_moving(self) -> bool:
@@ -29,14 +30,15 @@ class TakeCamera:
         return self.camera.world_to_camera.ndim == 3
 
 
-def project_people(camera: Camera, joints_3d_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project_people(camera: TakeCamera, joints_3d_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (T, P, J, 2) of joints (T, P, J, 3), NaN unless in view, and whether they are in view (T, P, J).
 
-    In view means in front of the camera, inside the lens model's range, inside the image. Computed in double precision.
+    In view means in front of the camera, inside the lens model's range, the image and the disc that the lens
+    illuminates. Computed in double precision.
     """
-    joints_3d_camera = camera.to_camera(joints_3d_world)
-    in_view = camera.in_view(joints_3d_camera)
-    return np.where(in_view[..., None], camera.project(joints_3d_camera), np.nan), in_view
+    joints_3d_camera = camera.camera.to_camera(joints_3d_world)
+    in_view = camera.camera.in_view(joints_3d_camera, camera.image_circle)
+    return np.where(in_view[..., None], camera.camera.project(joints_3d_camera), np.nan), in_view
 
 
 def check_images(reader: TakeReader, cameras: list[TakeCamera], frame_count: int, findings: Findings) -> None:

@@ -224,10 +224,8 @@ def _read_views(
     }
     detections.check_detections(reader, cameras, ground.frames, findings)
     for k, camera in enumerate(cameras):
-        projected, in_view = rig.project_people(camera.camera, joints_3d_world)
-        if (
-            camera.wearer in ground.people
-        ):  # parts of his own body that a head-worn camera sees are not a person in view
+        projected, in_view = rig.project_people(camera, joints_3d_world)
+        if camera.wearer in ground.people:  # what a head-worn camera sees of its wearer is not a person in view
             wearer = ground.people.index(camera.wearer)
             projected[:, wearer], in_view[:, wearer] = np.nan, False
         views["joints_2d_projected"][k], views["in_view"][k] = projected, in_view
