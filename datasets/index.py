@@ -12,7 +12,6 @@ import numpy as np
 from finepose_mp import schema
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.splits import DataError, assert_no_leak, sequence_split, takes_of_split
-from finepose_mp.skeletons import joint_set
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,6 @@ class _Take:
 
 
 def _list_takes(data: DataConfig) -> list[_Take]:
-    joint_set(data.joint_set)  # an unknown name is an error before any file is opened
     takes: dict[str, _Take] = {}
     for path in data.files:
         for take in _takes_of_file(path, data):

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finepose_mp.schema import CAMERA_KINDS
+from finepose_mp.skeletons import JOINT_SETS
 
 
 class ConfigError(ValueError):
@@ -21,7 +22,7 @@ class DataConfig(_Section):
     """Which windows of which files a model sees, and in which coordinates."""
 
     files: list[Path] = Field(min_length=1)
-    joint_set: str = "coco17"
+    joint_set: Literal[tuple(JOINT_SETS)] = "coco17"
     split_scheme: Literal["official", "within_scene"] = "official"
     camera_kinds: list[Literal[CAMERA_KINDS]] = Field(default=["ego_rgb"], min_length=1)
     scenes: list[str] | None = None  # None: every scene of the files

@@ -213,8 +213,9 @@ def open_file(path: Path) -> h5py.File:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file. Make it from raw data with `python tools/convert.py egohumans --out {path}`, "
-            "or see docs/FORMAT.md to write your own"
+            f"{path}: no such file. Make it from raw data with `python tools/convert.py egohumans --out {path}`; "
+            "without raw data, simulate some first with `python tools/simulate.py --out data/raw/egohumans`. "
+            "docs/FORMAT.md says how to write your own"
         )
     try:
         file = h5py.File(path, "r")

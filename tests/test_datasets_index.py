@@ -135,11 +135,6 @@ def test_nothing_found_is_an_error_with_counts(tmp_path):
         list_tracks(_config(path, camera_kinds=["ego_slam"]), "test")
 
 
-def test_unknown_joint_set_lists_the_known(contract):
-    with pytest.raises(KeyError, match="unknown joint set 'coco18'; known: coco17"):
-        list_tracks(_config(contract, joint_set="coco18"), "train")
-
-
 def test_other_joint_set_than_the_files(contract):
     with pytest.raises(DataError, match=r"its joints are coco17, data.joint_set is h36m17; set data.joint_set=coco17"):
         list_tracks(_config(contract, joint_set="h36m17"), "train")
