@@ -1,0 +1,198 @@
+"""From 2D keypoints to hypotheses of root-relative 3D poses: windows of a batch, and whole tracks."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finepose_mp.config import Config, EvaluationConfig
+from finepose_mp.datasets.index import Track, Windows, evaluation_windows
+from finepose_mp.datasets.reader import TrackReader
+from finepose_mp.diffusion import CosineSchedule, Denoiser, ddim_sample, draw_noise, window_generators
+from finepose_mp.skeletons import JointSet, joint_set
+
+# (input_2d (B, N, J, 2), noisy poses (B, H, N, J, 3), t, input_mask (B, N, J) or None) -> clean poses
+Predictor = Callable[[Tensor, Tensor, int, Tensor | None], Tensor]
+
+
+@torch.inference_mode()
+def lift_windows(
+    model: nn.Module,
+    config: Config,
+    input_2d: Tensor,
+    input_mask: Tensor | None,
+    seeds: Tensor,
+    hypotheses: int,
+    steps: int,
+    flip: bool,
+) -> Tensor:
+    """Root-relative poses (B, H, N, J, 3), metres, camera frame, with the root at the origin.
+
+    A deterministic lifter gives one hypothesis, whatever `hypotheses` and `steps` ask for. A window's result does not
+    depend on the other windows of the batch: its noise comes from its own seed.
+
+    Args:
+        model: a trained network, on the device of the inputs and in evaluation mode.
+        config: of the run that trained it.
+        input_2d: (B, N, J, 2) normalised keypoints, 0 where missing.
+        input_mask: (B, N, J), True where a keypoint is usable (False in padding); None: everywhere.
+        seeds: (B,) int64, one for each window.
+        hypotheses, steps: H and the number of DDIM steps.
+        flip: average with the prediction for the mirrored input, inside every step (D3DP).
+    """
+    joints = joint_set(config.data.joint_set)
+    if not model.is_denoiser:
+        return _root_at_origin(_regress(model, joints, input_2d, input_mask, flip), joints)
+
+    def predict(keypoints: Tensor, noisy: Tensor, t: int, mask: Tensor | None) -> Tensor:
+        return model(keypoints, noisy, torch.full((len(keypoints),), t, device=noisy.device), mask)
+
+    def noise(_draw: int) -> Tensor:
+        return draw_noise(generators, shape).to(input_2d.device)
+
+    generators = window_generators(seeds)
+    shape = (hypotheses, *input_2d.shape[1:-1], 3)
+    denoise = mirror_averaged(predict, input_2d, input_mask, joints) if flip else _as_is(predict, input_2d, input_mask)
+    schedule = CosineSchedule(config.diffusion.timesteps)
+    return _root_at_origin(ddim_sample(denoise, noise, schedule, steps, config.diffusion.clip_m)[-1], joints)
+
+
+def lift_tracks(
+    model: nn.Module,
+    config: Config,
+    tracks: Iterable[Track],
+    *,
+    hypotheses: int | None = None,
+    steps: int | None = None,
+    flip: bool | None = None,
+    batch_size: int | None = None,
+    legacy_overlap: bool = False,
+) -> Iterator[tuple[Track, dict, np.ndarray, np.ndarray]]:
+    """Each track with its data, its poses and how often each frame is to be scored.
+
+    Windows in which the person has neither a usable keypoint nor a target are not lifted. Options that are None are
+    those of `config.evaluation`.
+
+    Args:
+        model: a trained network in evaluation mode, on any device.
+        config: of the run that trained it; `config.data` says how the tracks are read.
+        tracks: to lift, from `list_tracks`.
+        hypotheses, steps, flip: see `lift_windows`.
+        batch_size: windows at once.
+        legacy_overlap: score overlapping frames and padding again, as the papers' code does.
+
+    Yields:
+        track, the dictionary of `TrackReader.read` (T frames), poses (H, T, J, 3) float32 in metres, root-relative,
+        camera frame, NaN where not lifted, and times_scored (T,) int: 1, or 0 where not lifted; more only with
+        `legacy_overlap`, where the poses of the later window stand for both.
+    """
+    asked = {"hypotheses": hypotheses, "sampling_steps": steps, "flip": flip, "batch_size": batch_size}
+    options = config.evaluation.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    with TrackReader(config.data) as reader:
+        for track in tracks:
+            sample = reader.read(track)
+            windows = _worth_lifting(sample, evaluation_windows(track.length, config.data.window, legacy_overlap))
+            seeds = torch.tensor([_window_seed(config.seed, track, start) for start in windows.start])
+            batches = [
+                _lift_batch(model, config, options, sample, windows, seeds, slice(first, first + options.batch_size))
+                for first in range(0, len(seeds), options.batch_size)
+            ]
+            lifted_hypotheses = options.hypotheses if model.is_denoiser else 1
+            empty = np.full((lifted_hypotheses, *sample["target_3d"].shape), np.nan, dtype=np.float32)
+            yield track, sample, *_assemble(batches, windows, empty)
+
+
+def mirror_averaged(predict: Predictor, input_2d: Tensor, input_mask: Tensor | None, joints: JointSet) -> Denoiser:
+    """A denoiser that averages the prediction with that for the mirrored input, both in one batch.
+
+    `predict` is called with twice as many windows; the second half is mirrored, in 2D, in the noisy poses and in the
+    mask, and its prediction is mirrored back.
+    """
+    both_2d = torch.cat([input_2d, mirrored(input_2d, joints)])
+    both_masks = None if input_mask is None else torch.cat([input_mask, input_mask[..., list(joints.mirror)]])
+
+    def denoise(noisy: Tensor, t: int) -> Tensor:
+        as_is, flipped = predict(both_2d, torch.cat([noisy, mirrored(noisy, joints)]), t, both_masks).chunk(2)
+        return (as_is + mirrored(flipped, joints)) / 2
+
+    return denoise
+
+
+def mirrored(points: Tensor, joints: JointSet) -> Tensor:
+    """Points (..., J, D) with x negated and left and right joints swapped."""
+    swapped = points[..., list(joints.mirror), :]
+    return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def _as_is(predict: Predictor, input_2d: Tensor, input_mask: Tensor | None) -> Denoiser:
+    return lambda noisy, t: predict(input_2d, noisy, t, input_mask)
+
+
+def _regress(model: nn.Module, joints: JointSet, input_2d: Tensor, mask: Tensor | None, flip: bool) -> Tensor:
+    """Poses (B, 1, N, J, 3) of a deterministic lifter."""
+    if not flip:
+        return model(input_2d, mask).unsqueeze(1)
+    denoise = mirror_averaged(lambda x, _noisy, _t, m: model(x, m), input_2d, mask, joints)
+    return denoise(input_2d, 0).unsqueeze(1)
+
+
+def _root_at_origin(poses: Tensor, joints: JointSet) -> Tensor:
+    """Poses with the root at 0: overwritten where it is a joint (as the papers do), subtracted where between joints."""
+    if len(joints.root_joints) > 1:
+        return joints.root_relative(poses)
+    poses = poses.clone()
+    poses[..., joints.root_joints[0], :] = 0
+    return poses
+
+
+def _window_seed(seed: int, track: Track, start: int) -> int:
+    digest = hashlib.blake2b(f"{seed}|{track.key}|{start}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _worth_lifting(sample: dict, windows: Windows) -> Windows:
+    """Windows with a usable keypoint or a target in them.
+
+    Targets count too: a person whose detections are all missing is still lifted, to be scored like any other.
+    """
+    something = (sample["input_mask"] | sample["target_mask"]).any(axis=-1)
+    wanted = something[windows.frames].any(axis=-1)
+    return Windows(*(array[wanted] for array in windows))
+
+
+def _lift_batch(
+    model: nn.Module,
+    config: Config,
+    options: EvaluationConfig,
+    sample: dict,
+    windows: Windows,
+    seeds: Tensor,
+    batch: slice,
+) -> np.ndarray:
+    """Poses (b, H, N, J, 3) of some windows of a track."""
+    device = next(model.parameters()).device
+    frames, frame_mask = windows.frames[batch], windows.frame_mask[batch]
+    input_mask = sample["input_mask"][frames] & frame_mask[..., None]
+    poses = lift_windows(
+        model,
+        config,
+        torch.from_numpy(sample["input_2d"][frames]).to(device),
+        torch.from_numpy(input_mask).to(device),
+        seeds[batch],
+        options.hypotheses,
+        options.sampling_steps,
+        options.flip,
+    )
+    return poses.float().cpu().numpy()
+
+
+def _assemble(batches: list[np.ndarray], windows: Windows, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (H, T, J, 3), filled with those of windows (n, H, N, J, 3) in batches, and times_scored (T,)."""
+    lifted = (window for batch in batches for window in batch)
+    for window, frames, scored in zip(lifted, windows.frames, windows.score_mask, strict=True):
+        poses[:, frames[scored]] = window[:, scored]
+    times_scored = np.zeros(poses.shape[1], dtype=np.int64)
+    np.add.at(times_scored, windows.frames[windows.score_mask], 1)
+    return poses, times_scored

@@ -1,0 +1,243 @@
+"""The directory of a training run: what lies where, and how a trained model is read back from it.
+
+    config.yaml               the complete configuration
+    versions.json             software and device of the start and of every continuation
+    metrics.jsonl             one line per epoch
+    training_mean_pose.json   mean root-relative pose of the training targets, the baseline of evaluations
+    best/model.safetensors    averaged (EMA) weights at the lowest validation error
+    last/model.safetensors    averaged weights of the last checkpoint
+    last/state/               everything that continuing needs: Accelerate's own format, partly pickles
+
+Checkpoints are folders that appear whole: they are written aside and renamed.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from finepose_mp.config import Config, dump_config, load_config
+from finepose_mp.models import build_model
+from finepose_mp.skeletons import joint_set
+
+CONFIG, VERSIONS, METRICS, MEAN_POSE = "config.yaml", "versions.json", "metrics.jsonl", "training_mean_pose.json"
+WEIGHTS, STATE = "model.safetensors", "state"
+CHECKPOINTS = ("best", "last")
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used as asked; the message says why and what to do."""
+
+
+def create_run(config: Config) -> None:
+    """Makes the run directory with its configuration and versions in it."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    write_config(config)
+    _write_text(config.run_dir / VERSIONS, json.dumps({**versions(), "continued": []}, indent=2))
+
+
+def check_is_new(run_dir: Path) -> None:
+    """Nothing when the directory is absent or empty. Raises FileExistsError otherwise."""
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise FileExistsError(
+            f"{run_dir} exists; continue it with --resume, choose another run_dir (--set run_dir=...), or remove it"
+        )
+
+
+def write_config(config: Config) -> None:
+    """Writes the configuration into its run directory."""
+    partial = config.run_dir / f".{CONFIG}.partial"
+    dump_config(config, partial)
+    os.replace(partial, config.run_dir / CONFIG)
+
+
+def note_continuation(run_dir: Path, step: int) -> None:
+    """Adds the present software and device, and the step continued from, to the run's versions."""
+    noted = json.loads((run_dir / VERSIONS).read_text())
+    noted["continued"].append({"step": step, **versions()})
+    _write_text(run_dir / VERSIONS, json.dumps(noted, indent=2))
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what the numbers depend on, the code's git revision (None outside a checkout) and the device."""
+    found = {name: _version(name) for name in ("finepose_mp", "torch", "numpy", "accelerate")}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {**found, "python": platform.python_version(), "git_revision": _git_revision(), "device": device}
+
+
+def append_metrics(run_dir: Path, record: dict) -> None:
+    """Adds one line to the run's metrics."""
+    with open(run_dir / METRICS, "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(run_dir: Path) -> list[dict]:
+    """The run's metrics, one dictionary per line; empty before the first epoch ended."""
+    path = run_dir / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def forget_metrics_after(run_dir: Path, step: int) -> None:
+    """Drops the lines that a run wrote after the checkpoint that it now continues from."""
+    kept = [record for record in read_metrics(run_dir) if record["step"] <= step]
+    _write_text(run_dir / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def write_mean_pose(run_dir: Path, mean_pose: np.ndarray, joint_set_name: str) -> None:
+    """Writes the mean training pose (J, 3), root-relative, camera frame, metres; NaN is written as null."""
+    content = {
+        "joint_set": joint_set_name,
+        "coordinate_frame": "camera, root-relative",
+        "units": "m",
+        "joints": {
+            joint: position.tolist() if np.isfinite(position).all() else None
+            for joint, position in zip(joint_set(joint_set_name).joints, mean_pose, strict=True)
+        },
+    }
+    _write_text(run_dir / MEAN_POSE, json.dumps(content, indent=2))
+
+
+def read_mean_pose(run_dir: Path) -> np.ndarray:
+    """The mean training pose (J, 3), root-relative, camera frame, metres, in the run's joint order."""
+    content = json.loads(existing(Path(run_dir), MEAN_POSE).read_text())
+    unknown = [np.nan] * 3
+    return np.array([content["joints"][joint] or unknown for joint in joint_set(content["joint_set"]).joints])
+
+
+@contextmanager
+def checkpoint(run_dir: Path, name: str) -> Iterator[Path]:
+    """A folder to write into, that takes the place of checkpoint `name` when the block ends without error."""
+    partial, previous, final = partial_folder(run_dir, name), _previous_folder(run_dir, name), run_dir / name
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(previous, ignore_errors=True)
+    if final.exists():
+        os.replace(final, previous)
+    os.replace(partial, final)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def partial_folder(run_dir: Path, name: str) -> Path:
+    """Where a checkpoint is while it is being written."""
+    return run_dir / f".{name}.partial"
+
+
+def _previous_folder(run_dir: Path, name: str) -> Path:
+    return run_dir / f".{name}.previous"
+
+
+def checkpoint_folder(run_dir: Path, name: str) -> Path:
+    """The folder of checkpoint "best" or "last".
+
+    Raises:
+        RunError: no such name.
+        FileNotFoundError: the run has none; the message says what the directory holds.
+    """
+    if name not in CHECKPOINTS:
+        raise RunError(f"unknown checkpoint {name!r}; a run has {' and '.join(CHECKPOINTS)}")
+    previous = _previous_folder(run_dir, name)  # left when a process was killed between two renames
+    if not (run_dir / name).is_dir() and previous.is_dir():
+        return previous
+    return existing(run_dir, name)
+
+
+def save_weights(folder: Path, model: nn.Module, config: Config) -> None:
+    """Writes model.safetensors, with what the weights are for in its metadata."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS, metadata=_purpose(config))
+
+
+def load_run(run_dir: Path, which: str = "best") -> tuple[nn.Module, Config]:
+    """The trained model, in evaluation mode on the CPU, with the averaged weights, and its configuration.
+
+    Args:
+        run_dir: of a training run.
+        which: "best" (lowest validation error) or "last".
+
+    Raises:
+        FileNotFoundError: the directory or a part of it is absent.
+        RunError: the weights are damaged, or belong to another model, joint set or window than config.yaml says.
+    """
+    run_dir = Path(run_dir)
+    config = load_config(existing(run_dir, CONFIG))
+    weights = existing(checkpoint_folder(run_dir, which), WEIGHTS)
+    model = build_model(config.model, len(joint_set(config.data.joint_set)), config.data.window, config.data.missing)
+    _load_weights(model, weights, config)
+    return model.eval(), config
+
+
+def _load_weights(model: nn.Module, path: Path, config: Config) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise RunError(f"{path}: not a readable weights file ({error}); it may be truncated, train again") from error
+    differing = [
+        f"{key}: weights {stored.get(key)}, configuration {expected}"
+        for key, expected in _purpose(config).items()
+        if stored.get(key) != expected
+    ]
+    if differing:
+        raise RunError(f"{path}: trained for something else than its config.yaml says ({'; '.join(differing)})")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunError(f"{path}: does not fit model {config.model.name}: {error}") from error
+
+
+def _purpose(config: Config) -> dict[str, str]:
+    """What weights are tied to, as text: safetensors metadata holds nothing else."""
+    tied = {
+        "model": config.model.name,
+        "joint_set": config.data.joint_set,
+        "window": config.data.window,
+        "coordinates": config.data.coordinates,
+        "missing": config.data.missing,
+    }
+    return {key: str(value) for key, value in tied.items()}
+
+
+def existing(folder: Path, name: str) -> Path:
+    """A part of a run directory that must be there. Raises FileNotFoundError saying what there is instead."""
+    path = folder / name
+    if path.exists():
+        return path
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such directory; train first with `accelerate launch train.py`")
+    found = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "nothing"
+    raise FileNotFoundError(f"{folder}: {name} is missing (found {found}); the run has not come that far or is damaged")
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

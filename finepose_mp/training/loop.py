@@ -1,0 +1,293 @@
+"""Training with Accelerate: one process or many, interrupted or not, the same run gives the same weights."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, nullcontext
+from itertools import islice
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import gather_object, send_to_device, set_seed
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from finepose_mp import runs
+from finepose_mp.config import Config, load_config
+from finepose_mp.datasets.index import Track, list_tracks
+from finepose_mp.datasets.windows import WindowDataset, collate
+from finepose_mp.models import build_model
+from finepose_mp.skeletons import joint_set
+from finepose_mp.training.batches import GlobalBatches
+from finepose_mp.training.objective import Objective, usable_targets
+from finepose_mp.training.progress import Progress, check_continues, flat_config
+from finepose_mp.training.validation import mean_training_pose, validation_mpjpe_mm
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the message says where it stopped and what to look at."""
+
+
+def train(config: Config, resume: bool = False, progress_bar: bool = False) -> None:
+    """Trains a model into `config.run_dir` (see `runs` for what lies there), until its epochs or steps are done.
+
+    Run it in every process that Accelerate launches. A run that was interrupted and is resumed ends with the same
+    weights as one that was not, given the same number of processes.
+
+    Args:
+        config: the run.
+        resume: continue the run in `config.run_dir` from its last checkpoint.
+        progress_bar: show one on the main process.
+
+    Raises:
+        FileExistsError: the run directory exists and `resume` is false.
+        FileNotFoundError: there is nothing to resume, or a data file is missing.
+        runs.RunError: the run cannot continue with this configuration or data.
+        TrainingError: the loss is not finite.
+    """
+    if resume:
+        check_continues(load_config(runs.existing(config.run_dir, runs.CONFIG)), config)
+        runs.checkpoint_folder(config.run_dir, "last")
+    else:
+        runs.check_is_new(config.run_dir)
+    accelerator = _accelerator(config)
+    training_set = WindowDataset(config.data, "train", training=True, seed=config.seed)
+    validation_tracks = list_tracks(config.data, "val")
+    if accelerator.is_main_process:
+        logger.info(
+            "training on %d windows of %d tracks, validating on %d tracks, on %d process(es)",
+            *(len(training_set), len(training_set.tracks), len(validation_tracks), accelerator.num_processes),
+        )
+    trainer = Trainer(config, accelerator, training_set, validation_tracks, progress_bar)
+    trainer.restore() if resume else trainer.start()
+    accelerator.init_trackers("finepose_mp", config=flat_config(config))
+    while not trainer.is_done:
+        trainer.run_epoch()
+    accelerator.end_training()
+
+
+class Trainer:
+    """A run in progress: the model with its optimiser and averaged weights, and the position in the data."""
+
+    def __init__(
+        self,
+        config: Config,
+        accelerator: Accelerator,
+        training_set: WindowDataset,
+        validation_tracks: list[Track],
+        progress_bar: bool = False,
+    ) -> None:
+        self._config, self._accelerator, self._progress_bar = config, accelerator, progress_bar
+        self._windows, self._validation_tracks = training_set, validation_tracks
+        self._loader, self._batches = _loader(config, accelerator, training_set)
+        self._progress = Progress(windows=len(training_set))
+
+        set_seed(config.seed)
+        joints = len(joint_set(config.data.joint_set))
+        network = build_model(config.model, joints, config.data.window, config.data.missing)
+        self._objective = Objective(config.diffusion, network.is_denoiser)
+        # Copied before `prepare`, which ties the network's forward to the network itself.
+        average = moving_average(config.training.ema_decay)
+        self._averaged = AveragedModel(network, device=accelerator.device, multi_avg_fn=average).eval()
+        self._model, self._optimizer = accelerator.prepare(
+            network,
+            torch.optim.AdamW(
+                network.parameters(), lr=config.training.learning_rate, weight_decay=config.training.weight_decay
+            ),
+        )
+        accelerator.register_for_checkpointing(self._averaged, self._progress)
+        set_seed(config.seed, device_specific=True)  # from here on random numbers only drop paths
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the configured epochs or steps are done."""
+        return self._progress.epoch >= self._config.training.epochs or self._reached_max_steps
+
+    def start(self) -> None:
+        """Makes the run directory, with the training set's mean pose in it."""
+        place = self._accelerator.process_index, self._accelerator.num_processes
+        mean_pose = mean_training_pose(self._config, self._windows.tracks, *place)
+        if self._accelerator.is_main_process:
+            runs.create_run(self._config)
+            runs.write_mean_pose(self._config.run_dir, mean_pose, self._config.data.joint_set)
+        self._accelerator.wait_for_everyone()
+
+    def restore(self) -> None:
+        """Takes over the state of the run's last checkpoint."""
+        run_dir = self._config.run_dir
+        self._accelerator.load_state(runs.checkpoint_folder(run_dir, "last") / runs.STATE)
+        if self._accelerator.is_main_process:
+            runs.write_config(self._config)
+            runs.note_continuation(run_dir, self._progress.step)
+            runs.forget_metrics_after(run_dir, self._progress.step)
+            logger.info("continuing %s at epoch %d, step %d", run_dir, self._progress.epoch + 1, self._progress.step)
+
+    def run_epoch(self) -> None:
+        """Trains to the end of the epoch in progress, or to the last step; then validates, notes and saves."""
+        started, progress, training = time.monotonic(), self._progress, self._config.training
+        learning_rate = training.learning_rate * training.lr_decay**progress.epoch
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._train_to_end_of_epoch()
+        record = {
+            "epoch": progress.epoch + 1,
+            "step": progress.step,
+            "learning_rate": learning_rate,
+            "loss_mm": 1000 * progress.distance_m / max(1, progress.joints),
+        }
+        if progress.batch >= len(self._batches):
+            progress.end_epoch()
+        is_best = False
+        if self.is_done or progress.epoch % training.validate_every == 0:
+            record["validation_mpjpe_mm"] = mpjpe_mm = self._validate()
+            is_best = mpjpe_mm < progress.best_mpjpe_mm
+            progress.best_mpjpe_mm = min(mpjpe_mm, progress.best_mpjpe_mm)
+        self._note({**record, "seconds": round(time.monotonic() - started, 3)})
+        self._save(is_best)
+
+    @property
+    def _reached_max_steps(self) -> bool:
+        limit = self._config.training.max_steps
+        return limit is not None and self._progress.step >= limit
+
+    def _train_to_end_of_epoch(self) -> None:
+        progress = self._progress
+        self._model.train()
+        self._windows.set_epoch(progress.epoch)
+        self._batches.start_at(progress.epoch, progress.batch)
+        title = f"epoch {progress.epoch + 1}/{self._config.training.epochs}"
+        is_shown = self._progress_bar and self._accelerator.is_main_process
+        hidden = None if is_shown else True  # None hides it where there is no terminal
+        with tqdm(desc=title, total=len(self._batches), initial=progress.batch, disable=hidden, leave=False) as bar:
+            for batches in _grouped(self._loader, self._config.training.gradient_accumulation):
+                if self._reached_max_steps:
+                    break
+                self._step([self._on_device(batch) for batch in batches])
+                progress.batch += len(batches)
+                progress.step += 1
+                bar.update(len(batches))
+
+    def _step(self, batches: list[dict[str, Tensor]]) -> None:
+        """One optimiser step on the mean distance over the usable joints of all batches and all processes."""
+        accelerator = self._accelerator
+        joints = accelerator.reduce(torch.stack([usable_targets(batch).sum() for batch in batches]).sum(), "sum")
+        # Accelerate averages gradients over the processes; their sum over all joints' number is wanted.
+        scale = accelerator.num_processes / joints.clamp(min=1)
+        distances = []
+        for number, batch in enumerate(batches, start=1):
+            last = number == len(batches)
+            with nullcontext() if last else accelerator.no_sync(self._model):
+                distance = self._objective(self._model, batch)
+                accelerator.backward(distance.sum() * scale)
+            distances.append(distance.detach())
+        self._progress.distance_m += self._check_finite(torch.cat(distances), batches)
+        self._progress.joints += int(joints)
+
+        if self._config.training.grad_clip is not None:
+            accelerator.clip_grad_norm_(self._model.parameters(), self._config.training.grad_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if not accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflowed
+            self._averaged.update_parameters(accelerator.unwrap_model(self._model))
+
+    def _check_finite(self, distances: Tensor, batches: list[dict[str, Tensor]]) -> float:
+        """The summed distance of all processes. Raises TrainingError, in all of them, when it is not finite."""
+        total = self._accelerator.reduce(distances.sum(), "sum").item()
+        if math.isfinite(total):
+            return total
+        indices = torch.cat([batch["index"] for batch in batches])
+        bad = sorted(gather_object(indices[~distances.isfinite().cpu()].tolist()))
+        raise TrainingError(
+            f"loss is {total} in epoch {self._progress.epoch + 1}, step {self._progress.step + 1}, from training "
+            f"windows {', '.join(map(str, bad[:20]))}{' ...' if len(bad) > 20 else ''} ({len(bad)} in all). Nothing "
+            "of this step was saved. If most windows of the batch are listed, lower training.learning_rate; if few, "
+            "check the data with tools/validate.py"
+        )
+
+    def _on_device(self, batch: dict) -> dict[str, Tensor]:
+        """What a step needs of a batch; seeds and indices stay on the CPU, where they are used."""
+        arrays = {name: batch[name] for name in ("input_2d", "input_mask", "target_3d", "target_mask", "frame_mask")}
+        arrays = send_to_device(arrays, self._accelerator.device, non_blocking=True)
+        return {**arrays, "seed": batch["seed"], "index": batch["index"]}
+
+    def _validate(self) -> float:
+        place = self._accelerator.process_index, self._accelerator.num_processes
+        return validation_mpjpe_mm(self._averaged.module, self._config, self._validation_tracks, *place)
+
+    def _note(self, record: dict) -> None:
+        self._accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+        if self._accelerator.is_main_process:
+            runs.append_metrics(self._config.run_dir, record)
+            logger.info(", ".join(f"{k} {v:.6g}" for k, v in record.items()))
+
+    def _save(self, is_best: bool) -> None:
+        """Writes checkpoint "last", and "best" when the validation error was the lowest so far."""
+        run_dir, model = self._config.run_dir, self._averaged.module
+        if is_best and self._accelerator.is_main_process:
+            with runs.checkpoint(run_dir, "best") as folder:
+                runs.save_weights(folder, model, self._config)
+        with ExitStack() as stack:
+            if self._accelerator.is_main_process:
+                folder = stack.enter_context(runs.checkpoint(run_dir, "last"))
+                runs.save_weights(folder, model, self._config)
+            self._accelerator.wait_for_everyone()
+            self._accelerator.save_state(runs.partial_folder(run_dir, "last") / runs.STATE)
+            self._accelerator.wait_for_everyone()
+        self._accelerator.wait_for_everyone()
+
+
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """An averaging function for `AveragedModel`: an exponential moving average that forgets the start of a run.
+
+    The decay grows as (1 + n) / (10 + n) over the updates n until it reaches `decay`, so that short runs do not keep
+    the weights of their first steps. With decay 0 the average is the model itself.
+    """
+
+    def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        warm = (1 + int(updates)) / (10 + int(updates))
+        get_ema_multi_avg_fn(min(decay, warm))(averaged, current, updates)
+
+    return average
+
+
+def _accelerator(config: Config) -> Accelerator:
+    missing = set(config.training.trackers) - {str(name) for name in get_available_trackers()}
+    if missing:
+        raise ValueError(
+            f"training.trackers: {', '.join(sorted(missing))} not installed or not known to Accelerate; available: "
+            f"{', '.join(map(str, get_available_trackers())) or 'none'} (metrics.jsonl is always written)"
+        )
+    return Accelerator(
+        mixed_precision=config.training.mixed_precision,
+        log_with=config.training.trackers or None,
+        project_dir=config.run_dir,
+    )
+
+
+def _loader(config: Config, accelerator: Accelerator, windows: WindowDataset) -> tuple[DataLoader, GlobalBatches]:
+    """A loader of this process's share of the batches. Its own generator leaves the global one to the model."""
+    place = accelerator.process_index, accelerator.num_processes
+    batches = GlobalBatches(len(windows), config.seed, config.training.batch_size, *place)
+    loader = DataLoader(
+        windows,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=config.data.num_workers,
+        persistent_workers=config.data.num_workers > 0,  # workers keep the tracks that they have read
+        pin_memory=accelerator.device.type == "cuda",
+        generator=torch.Generator(),
+    )
+    return loader, batches
+
+
+def _grouped(loader: Iterable[dict], size: int) -> Iterator[list[dict]]:
+    """The loader's batches in lists of `size`, the last list possibly shorter."""
+    batches = iter(loader)
+    while group := list(islice(batches, size)):
+        yield group

@@ -1,0 +1,49 @@
+"""What is minimised: the distance between predicted and true joints, over usable joints alone."""
+
+import torch
+from torch import Tensor, nn
+
+from finepose_mp.config import DiffusionConfig
+from finepose_mp.diffusion import CosineSchedule, draw_noise, window_generators
+
+
+class Objective:
+    """Distances of a model's predictions on a batch; noise and diffusion times follow from each window's seed.
+
+    Every window gets one time t, uniform over the schedule, and noise for all its joints; the noisy pose is bounded
+    like in sampling (D3DP, section 3). A deterministic lifter predicts from the keypoints alone.
+    """
+
+    def __init__(self, config: DiffusionConfig, is_denoiser: bool) -> None:
+        self._schedule = CosineSchedule(config.timesteps)
+        self._clip = config.clip_m
+        self._is_denoiser = is_denoiser
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """(B,) distances in metres, summed over the usable target joints of each window.
+
+        `batch` is that of `datasets.windows.collate`; its seeds may stay on the CPU.
+        """
+        prediction = self._predict(model, batch)
+        distance = torch.linalg.vector_norm(prediction - batch["target_3d"], dim=-1)
+        return (distance * usable_targets(batch)).sum(dim=(-2, -1))
+
+    def _predict(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        input_mask = batch["input_mask"] & batch["frame_mask"].unsqueeze(-1)
+        if not self._is_denoiser:
+            return model(batch["input_2d"], input_mask)
+        noisy, t = self._corrupt(batch["target_3d"], batch["seed"])
+        return model(batch["input_2d"], noisy, t, input_mask)
+
+    def _corrupt(self, clean: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy poses and their diffusion times (B,)."""
+        generators = window_generators(seeds.tolist())
+        t = torch.tensor([int(generator.integers(self._schedule.timesteps)) for generator in generators])
+        noise = draw_noise(generators, clean.shape[1:]).to(clean.device)
+        noisy = self._schedule.add_noise(clean, t, noise).clamp(-self._clip, self._clip)
+        return noisy, t.to(clean.device)
+
+
+def usable_targets(batch: dict[str, Tensor]) -> Tensor:
+    """(B, N, J) bool: target joints that count in the loss."""
+    return batch["target_mask"] & batch["frame_mask"].unsqueeze(-1)
