@@ -234,3 +234,146 @@ class TestProcrustes:
     def test_shapes_must_agree(self):
         with pytest.raises(ValueError, match=r"\(3, 17, 3\) and \(3, 16, 3\)"):
             procrustes(poses(0), poses(0, joints=16))
+
+
+def looking_at(random, frames, cameras=1):
+    """A pose (T, 17, 3) on a path, and the rays of its joints from cameras at the world's origin or about it."""
+    pose = random.normal(size=(1, 17, 3)) * 0.35 + random.normal(size=(frames, 17, 3)) * 0.02
+    time = np.arange(frames) / 20
+    root = np.stack([0.5 * np.sin(time), 0.1 * np.cos(2 * time), 4 + 0.5 * np.sin(0.7 * time)], axis=-1)
+    origins = np.repeat(random.normal(size=(cameras, 3)) * (cameras > 1) * 2, 17, axis=0)  # (17 C, 3)
+    points = np.tile(pose, (1, cameras, 1))
+    directions = points + root[:, None] - origins
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return points, directions, np.broadcast_to(origins, points.shape), root, time
+
+
+class TestRoot:
+    @settings(max_examples=30, deadline=None)
+    @given(seed=st.integers(0, 1000), cameras=st.integers(1, 3))
+    def test_exact_rays_give_the_exact_root(self, seed, cameras):
+        points, directions, origins, root, _ = looking_at(np.random.default_rng(seed), 5, cameras)
+        weights = np.random.default_rng(seed + 1).uniform(0.1, 1, points.shape[:-1])
+        np.testing.assert_allclose(geometry.solve_root(points, directions, origins, weights), root, atol=1e-9)
+
+    @settings(max_examples=30, deadline=None)
+    @given(seed=st.integers(0, 1000))
+    def test_nothing_nearby_is_closer_to_the_rays(self, seed):
+        random = np.random.default_rng(seed)
+        points, directions, origins, _, _ = looking_at(random, 1)
+        points = points + random.normal(size=points.shape) * 0.05
+        weights = random.uniform(size=points.shape[:-1])
+        best = geometry.solve_root(points, directions, origins, weights)
+
+        def cost(root):
+            return (weights * geometry.distance_to_rays(points + root[:, None], directions, origins) ** 2).sum()
+
+        for _ in range(10):
+            assert cost(best + random.normal(size=3) * 0.02) >= cost(best)
+
+    def test_rays_from_the_camera_are_x_and_y_over_z(self):
+        np.testing.assert_allclose(
+            geometry.ray_directions(np.array([0.75, 1.0])), np.array([0.75, 1, 1]) / 1.25 / 1.28062485
+        )
+        np.testing.assert_allclose(np.linalg.norm(geometry.ray_directions(np.ones((4, 2))), axis=-1), 1)
+
+    def test_tensors_give_the_same(self):
+        torch = pytest.importorskip("torch")
+        points, directions, origins, root, _ = looking_at(np.random.default_rng(0), 5)
+        tensors = [torch.tensor(a.copy()) for a in (points, directions, origins, np.ones(points.shape[:-1]))]
+        np.testing.assert_allclose(geometry.solve_root(*tensors).numpy(), root, atol=1e-9)
+
+    def test_joints_without_a_keypoint_may_hold_anything(self):
+        points, directions, origins, root, time = looking_at(np.random.default_rng(0), 5)
+        weights = np.ones(points.shape[:-1])
+        weights[:, 3:6] = 0
+        directions[:, 3:6] = np.nan
+        points[:, 4] = np.nan
+        np.testing.assert_allclose(geometry.solve_root(points, directions, origins, weights), root, atol=1e-9)
+        found = geometry.recover_root_track(points, directions, origins, weights, time)
+        np.testing.assert_allclose(found, root, atol=2e-3)
+
+    def test_what_the_rays_leave_open_is_nan_and_stops_no_other_frame(self):
+        points, directions, origins, root, _ = looking_at(np.random.default_rng(0), 5)
+        weights = np.ones(points.shape[:-1])
+        weights[0], weights[1, 1:] = 0, 0  # no keypoint, one keypoint
+        directions[2] = directions[2, :1]  # all in the same place
+        points[3] = -points[3]  # mirrored through the root: the solution is behind the camera
+        found = geometry.solve_root(points, directions, origins, weights)
+        assert np.isnan(found[:4]).all()
+        np.testing.assert_allclose(found[4], root[4], atol=1e-9)
+
+
+class TestRootTrack:
+    def test_smoothing_makes_noisy_distances_better_and_leaves_the_rest_alone(self):
+        random = np.random.default_rng(0)
+        points, directions, origins, root, time = looking_at(random, 100)
+        predicted = points + random.normal(size=points.shape) * 0.05
+        weights = np.ones(points.shape[:-1])
+        alone = geometry.solve_root(predicted, directions, origins, weights) - root
+        smooth = geometry.recover_root_track(predicted, directions, origins, weights, time) - root
+        assert np.abs(smooth[:, 2]).mean() < 0.6 * np.abs(alone[:, 2]).mean()
+        assert np.linalg.norm(smooth[:, :2], axis=-1).mean() < 1.05 * np.linalg.norm(alone[:, :2], axis=-1).mean()
+
+    def test_frames_without_keypoints_are_bridged_and_long_gaps_are_not(self):
+        points, directions, origins, root, time = looking_at(np.random.default_rng(0), 100)
+        weights = np.ones(points.shape[:-1])
+        weights[20:25] = weights[40:80] = 0
+        weights[90, 1:] = 0  # a single keypoint
+        found = geometry.recover_root_track(points, directions, origins, weights, time)
+        np.testing.assert_allclose(found[15:30], root[15:30], atol=0.02)
+        np.testing.assert_allclose(found[90], root[90], atol=0.01)
+        assert np.isnan(found[52:68]).all()
+        assert np.isfinite(np.delete(found, np.s_[40:80], axis=0)).all()
+
+    def test_a_head_that_turns_does_not_move_a_person_who_stands(self):
+        """In the world, frame by frame through the camera's pose; in the turning camera the smoother would lag."""
+        random = np.random.default_rng(0)
+        points, _, origins, _, time = looking_at(random, 60)
+        root = np.array([0.2, 0.1, 4.0])
+        turn = Rotation.from_rotvec(np.stack([0 * time, 0.6 * np.sin(6 * time), 0 * time], axis=-1)).as_matrix()
+        directions = points + root - origins
+        directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+        predicted = points + random.normal(size=points.shape) * 0.05
+        weights = np.ones(points.shape[:-1])
+        in_world = geometry.recover_root_track(predicted, directions, origins, weights, time)
+        into_camera = turn.swapaxes(-1, -2)  # vectors @ R^T
+        in_camera = geometry.recover_root_track(
+            predicted @ into_camera, directions @ into_camera, origins, weights, time
+        )
+        error_world = np.linalg.norm(in_world - root, axis=-1).mean()
+        error_camera = np.linalg.norm(in_camera - root @ into_camera, axis=-1).mean()
+        assert error_world < 0.5 * error_camera
+
+    def test_a_person_who_would_be_behind_the_camera_has_no_root(self):
+        points, directions, origins, _, time = looking_at(np.random.default_rng(0), 30)
+        found = geometry.recover_root_track(-points, directions, origins, np.ones(points.shape[:-1]), time)
+        assert np.isnan(found).all()
+
+    @pytest.mark.parametrize("frames", [1, 2, 3])
+    def test_short_takes(self, frames):
+        points, directions, origins, root, time = looking_at(np.random.default_rng(0), frames)
+        found = geometry.recover_root_track(points, directions, origins, np.ones(points.shape[:-1]), time)
+        np.testing.assert_allclose(found, root, atol=1e-3)
+
+    def test_without_any_keypoint_nothing_is_known(self):
+        points, directions, origins, _, time = looking_at(np.random.default_rng(0), 10)
+        found = geometry.recover_root_track(points, directions, origins, np.zeros(points.shape[:-1]), time)
+        assert np.isnan(found).all()
+
+    def test_it_is_the_best_path_of_all(self):
+        """Against the dense system that the bands stand for, with uneven steps."""
+        random = np.random.default_rng(0)
+        points, directions, origins, _, _ = looking_at(random, 6)
+        time = np.cumsum(random.uniform(0.02, 0.2, 6))
+        weights = np.ones(points.shape[:-1])
+        matrix, vector = geometry.root_equations(points, directions, origins, weights / geometry.JOINT_NOISE**2)
+        dense = np.zeros((18, 18))
+        for t in range(6):
+            dense[3 * t : 3 * t + 3, 3 * t : 3 * t + 3] = matrix[t]
+        first = np.diff(np.eye(6), axis=0) / np.diff(time)[:, None]
+        second = np.diff(first, axis=0) / ((time[2:] - time[:-2]) / 2)[:, None]
+        prior = first.T @ first / geometry.ROOT_SPEED**2 + second.T @ second / geometry.ROOT_ACCELERATION**2
+        expected = np.linalg.solve(dense + np.kron(prior, np.eye(3)), vector.ravel()).reshape(6, 3)
+        found = geometry.recover_root_track(points, directions, origins, weights, time)
+        np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -1,0 +1,35 @@
+"""Where the results of an evaluation are written, and writing them whole."""
+
+import json
+import os
+from pathlib import Path
+
+from finepose_mp.evaluation.report import render
+
+
+def results_paths(folder: Path, split: str, data_file: Path) -> tuple[Path, Path]:
+    """Paths of the JSON and Markdown results: results_<split>_<name of the data file>.json and .md in the folder.
+
+    Evaluations of one run on other data or another split lie side by side; others need a folder of their own.
+    """
+    name = f"results_{split}_{Path(data_file).stem}"
+    return Path(folder) / f"{name}.json", Path(folder) / f"{name}.md"
+
+
+def check_free(paths: tuple[Path, ...], overwrite: bool) -> None:
+    """Nothing when the results can be written. Raises FileExistsError when one is there and `overwrite` is false."""
+    existing = [str(path) for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(
+            f"{', '.join(existing)} exists; pass --overwrite to replace it or --out for another folder"
+        )
+
+
+def write_results(results: dict, paths: tuple[Path, Path]) -> None:
+    """Writes results.json and results.md under the given names; each appears whole or not at all."""
+    texts = (json.dumps(results, indent=2, allow_nan=False) + "\n", render(results))
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, text in zip(paths, texts, strict=True):
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)

@@ -1,0 +1,110 @@
+"""Score a trained model on one split of a file: results_<split>_<file>.json and .md in the run directory, and beside
+them a picture per scene, of the moment with most people scored.
+
+Runs on one process, or on several with `accelerate launch tools/evaluate.py ...` or
+`torchrun --nproc_per_node 2 -- tools/evaluate.py ...` (mind the dashes); the numbers are the same.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from finepose_mp import evaluation, schema, visualization
+from finepose_mp.schema import CAMERA_KINDS
+from finepose_mp.skeletons import joint_set
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        run(arguments)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if torch.distributed.is_initialized():  # its threads would abort a process that just ends
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    paths = evaluation.results_paths(arguments.out or arguments.run, arguments.split, arguments.data)
+    evaluation.check_free(paths, arguments.overwrite)
+    options = evaluation.Options(
+        split=arguments.split,
+        which=arguments.which,
+        hypotheses=arguments.hypotheses,
+        sampling_steps=arguments.steps,
+        flip=arguments.flip,
+        camera_kinds=arguments.camera_kinds and tuple(arguments.camera_kinds),
+        include_interpolated=arguments.include_interpolated,
+        legacy_overlap=arguments.legacy_overlap,
+        align_then_choose=arguments.align_then_choose,
+    )
+    outcome = evaluation.evaluate(arguments.run, arguments.data, options)
+    if outcome is None:
+        return
+    evaluation.write_results(outcome.results, paths)
+    pictures = [draw(scene, example, paths[1]) for scene, example in outcome.examples.items()]
+    print(evaluation.headline_table(outcome.results))
+    print(f"\nMPJPE in mm{_warning(outcome.results)}. All numbers: {paths[0]} and {paths[1]}")
+    print(f"Pictures: {', '.join(map(str, pictures))}")
+
+
+def draw(scene: str, example: evaluation.Example, report: Path) -> Path:
+    """Draws prediction beside truth for the moment chosen for one scene, in a file named after the report."""
+    with schema.open_file(example.file) as file:
+        sequence = schema.read_sequence(file, example.sequence)
+        joints = joint_set(file.attrs["joint_set"])
+    others = visualization.cameras_with_most_people(sequence, example.frame_index, 4)
+    views = [example.camera, *(name for name in others if name != example.camera)][:4]
+    prediction = visualization.Prediction(example.predicted_3d_world(), example.caption)
+    path = report.with_name(f"{report.stem}_{scene.lower().replace(' ', '_')}.png")
+    visualization.scene_figure(sequence, joints, example.frame_index, views, prediction).savefig(path)
+    return path
+
+
+def _warning(results: dict) -> str:
+    return "" if results["simulated"] == "none" else f" on SIMULATED data ({results['simulated']} of the takes)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="directory of a training run")
+    parser.add_argument("--data", type=Path, required=True, help="HDF5 file of this toolkit, with the run's joint set")
+    parser.add_argument(
+        "--split", choices=("test", "val"), default="test", help="of the run's own split scheme (default: test)"
+    )
+    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint (default: best)")
+    parser.add_argument("--hypotheses", type=int, help="per person and window (default: the run's)")
+    parser.add_argument("--steps", type=int, help="DDIM sampling steps (default: the run's)")
+    parser.add_argument(
+        "--no-flip", dest="flip", action="store_false", default=None, help="do not average with the mirrored input"
+    )
+    parser.add_argument("--camera-kinds", nargs="+", choices=CAMERA_KINDS, help="cameras scored (default: the run's)")
+    parser.add_argument(
+        "--include-interpolated",
+        action="store_true",
+        default=None,
+        help="also score joints that the dataset interpolated",
+    )
+    parser.add_argument(
+        "--legacy-overlap",
+        action="store_true",
+        help="count frames shared by the last two windows, and padding, again, as the papers' code does",
+    )
+    parser.add_argument(
+        "--align-then-choose",
+        action="store_true",
+        help="P-MPJPE and N-MPJPE of J-Agg and oracle rows as in the papers' code: align every hypothesis to the "
+        "truth, then choose (default: align the pose that was composed)",
+    )
+    parser.add_argument("--out", type=Path, help="folder for the results (default: the run directory)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
