@@ -94,7 +94,9 @@ def _draw_world(axes: Axes, sequence: Sequence, joints: JointSet, frame: int, pr
         _draw_skeleton(axes, people[p], joints, colour, "-", label=person)
         if prediction is not None:
             _draw_skeleton(axes, prediction.joints_3d_world[p][..., order], joints, colour, "--")
-    centres = _draw_cameras(axes, sequence, frame, order)
+    # Beside a prediction the fixed cameras are left out, so that people are large enough to compare.
+    kinds = ("ego_rgb", "exo") if prediction is None else ("ego_rgb",)
+    centres = _draw_cameras(axes, sequence, frame, order, kinds)
     _frame_axes(axes, people, centres, "".join("xyz"[i] for i in order))
     handles, labels = axes.get_legend_handles_labels()
     if prediction is not None:
@@ -111,13 +113,13 @@ def _draw_skeleton(axes: Axes, points: np.ndarray, joints: JointSet, colour: str
     axes.plot(*points.T, color=colour, linestyle="none", marker="o", markersize=2.2, label=label or None)
 
 
-def _draw_cameras(axes: Axes, sequence: Sequence, frame: int, order: list[int]) -> np.ndarray:
-    """Draws a small pyramid for every camera (head-worn SLAM cameras left out) and returns the centres (K, 3)."""
+def _draw_cameras(axes: Axes, sequence: Sequence, frame: int, order: list[int], kinds: tuple[str, ...]) -> np.ndarray:
+    """Draws a small pyramid for every camera of those kinds and returns the centres (K, 3)."""
     corners = 0.35 * np.array([[-0.7, -0.7, 1], [0.7, -0.7, 1], [0.7, 0.7, 1], [-0.7, 0.7, 1]])
     centres = []
     for k, name in enumerate(sequence.camera):
         transform = sequence.world_to_camera[k, frame]
-        if sequence.camera_kind[k] == "ego_slam" or not np.isfinite(transform).all():
+        if sequence.camera_kind[k] not in kinds or not np.isfinite(transform).all():
             continue
         camera_to_world = invert_rigid(transform)
         scale = 1.0 if sequence.camera_kind[k] == "exo" else 0.5

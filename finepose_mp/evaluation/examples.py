@@ -34,7 +34,6 @@ class Example:
     true_3d: np.ndarray  # (P, J, 3)
     true_root_camera: np.ndarray  # (P, 3) metres, camera frame
     world_to_camera: np.ndarray  # (3, 4)
-    hypotheses: int  # how many the prediction is the mean of
     people_scored: int
     joints_scored: int
 
@@ -46,8 +45,7 @@ class Example:
     @property
     def caption(self) -> str:
         """What `predicted_3d_world` shows and which truth it uses."""
-        mean = f"mean of {self.hypotheses} hypotheses" if self.hypotheses > 1 else "prediction"
-        return f"{mean} from {self.camera}, placed at the true root (ground truth, for this picture only)"
+        return f"mean prediction from {self.camera}, placed at the true root (ground truth, for this picture only)"
 
     def predicted_3d_world(self) -> np.ndarray:
         """Predicted joints (P, J, 3) in the world frame, metres; the root of each person is the true one."""
@@ -93,7 +91,6 @@ def find_example(lifted: list[LiftedTrack], joints: JointSet) -> Example | None:
         true_3d=true,
         true_root_camera=true_root,
         world_to_camera=world_to_camera,
-        hypotheses=max(len(each.hypotheses) for each in lifted),
         people_scored=int(people[t]),
         joints_scored=int(visible_joints[t]),
     )
