@@ -48,8 +48,7 @@ def scene_figure(
     Raises:
         ValueError: no such frame or camera; the message lists what there is.
     """
-    if not 0 <= frame < len(sequence.frame):
-        raise ValueError(f"{sequence.name} has frames 0 to {len(sequence.frame) - 1}, asked for {frame}")
+    _check_frame(sequence, frame)
     unknown = [name for name in cameras if name not in sequence.camera]
     if unknown:
         raise ValueError(f"{sequence.name} has cameras {', '.join(sequence.camera)}; not {', '.join(unknown)}")
@@ -72,11 +71,17 @@ def most_crowded_frame(sequence: Sequence) -> int:
 
 def cameras_with_most_people(sequence: Sequence, frame: int, count: int) -> list[str]:
     """Up to `count` names of cameras that see somebody at that frame: the best of every kind, then by joints seen."""
+    _check_frame(sequence, frame)
     seen = sequence.in_view[:, frame].sum(axis=(1, 2), dtype=np.int64)
     order = [int(k) for k in np.argsort(-seen, kind="stable") if seen[k]]
     best_of_kind = {sequence.camera_kind[k]: k for k in reversed(order)}
     chosen = dict.fromkeys([best_of_kind[kind] for kind in CAMERA_KINDS if kind in best_of_kind] + order)
     return [sequence.camera[k] for k in list(chosen)[:count]]
+
+
+def _check_frame(sequence: Sequence, frame: int) -> None:
+    if not 0 <= frame < len(sequence.frame):
+        raise ValueError(f"{sequence.name} has frames 0 to {len(sequence.frame) - 1}, asked for {frame}")
 
 
 def _title(sequence: Sequence, frame: int) -> str:

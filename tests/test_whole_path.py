@@ -13,7 +13,8 @@ SCENES = ("Tagging", "Lego", "Fencing")
 
 def run(*command, cwd=REPOSITORY, **environment) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
-    return subprocess.run([sys.executable, *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True)
+    command = [sys.executable, *map(str, command)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def succeed(*command, **options) -> str:
