@@ -17,6 +17,7 @@ class D3DP(nn.Module):
     """
 
     is_denoiser = True
+    reads_prompts = False
 
     def __init__(
         self,
@@ -45,8 +46,9 @@ class D3DP(nn.Module):
             t: (B,) diffusion times.
             input_mask: (B, N, J), True where the keypoint may be attended to; None: everywhere.
         """
+        shape = noisy_3d.shape
         if noisy_3d.dim() == 4:
-            return self(input_2d, noisy_3d.unsqueeze(1), t, input_mask).squeeze(1)
+            noisy_3d = noisy_3d.unsqueeze(1)
         windows = noisy_3d.shape[:-1]  # (B, H, N, J)
         keypoints = input_2d.unsqueeze(1).expand(*windows, 2)
         tokens = self.embed(torch.cat([keypoints, noisy_3d], dim=-1))
@@ -56,4 +58,4 @@ class D3DP(nn.Module):
         if self.mask_missing and input_mask is not None:
             mask = input_mask.unsqueeze(1).expand(windows).flatten(0, 1)
         tokens = self.trunk(tokens.flatten(0, 1), mask)
-        return self.head(tokens).view(noisy_3d.shape)
+        return self.head(tokens).view(shape)
