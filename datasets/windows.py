@@ -67,7 +67,7 @@ class WindowDataset(Dataset):
         Padding repeats the take's first or last frame; the masks of `read_track` are False there.
             frame_mask (N,) bool: False in padding.
             score_mask (N,) bool: False where another window gives the frame's prediction, and in padding.
-            mirrored (bool), text (the action in words), seed (random bits for the sample's noise), index.
+            mirrored (bool), text (the action in words), scene (its title), seed (random bits for the sample), index.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
@@ -79,7 +79,8 @@ class WindowDataset(Dataset):
         if mirrored:
             sample = mirror(sample, self._joints)
         tensors = {name: torch.from_numpy(a) if isinstance(a, np.ndarray) else a for name, a in sample.items()}
-        return {**tensors, "mirrored": mirrored, "text": track.action, "seed": seed, "index": index}
+        about = {"mirrored": mirrored, "text": track.action, "scene": track.scene, "seed": seed, "index": index}
+        return {**tensors, **about}
 
     def track_number(self, index: int) -> int:
         """Position in `tracks` of the track that a window comes from."""

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from finepose_mp.schema import CAMERA_KINDS
 from finepose_mp.skeletons import JOINT_SETS
 
+CONDITIONS = ("none", "scene", "action", "learned")  # of prompts; see finepose_mp.prompts
+
 
 class ConfigError(ValueError):
     """A configuration file or override that cannot be used; the message says which key and why."""
@@ -38,15 +40,31 @@ class DataConfig(_Section):
     num_workers: int = Field(default=0, ge=0)
 
 
-class ModelConfig(_Section):
-    """The denoiser (d3dp) or deterministic lifter (mixste); defaults are the papers'."""
+class PromptConfig(_Section):
+    """What a prompted model is conditioned on, and through which text tower."""
 
-    name: Literal["d3dp", "mixste"] = "d3dp"
+    condition: Literal[CONDITIONS] = "action"
+    text_dropout: float = Field(default=0.3, ge=0, le=1)  # share of training windows under one of the other conditions
+    compatibility: Literal["repaired", "paper", "released"] = "repaired"
+    action_slot: bool = True  # False: the papers' layout for MPI-INF-3DHP, which has no actions
+    # "random" (small, untrained, no download), a tag of open_clip's ViT-B-32 such as "openai", or a weights file.
+    text_weights: str = "openai"
+    text_activation: Literal["quick_gelu", "gelu"] = "quick_gelu"  # of a weights file that does not say it itself
+    text_width: int = Field(default=64, ge=8)  # this and the next two: of a random tower
+    text_depth: int = Field(default=2, ge=1)
+    text_heads: int = Field(default=2, ge=1)
+
+
+class ModelConfig(_Section):
+    """The denoiser (finepose, or d3dp without prompts) or deterministic lifter (mixste); defaults are the papers'."""
+
+    name: Literal["finepose", "d3dp", "mixste"] = "d3dp"
     width: int = Field(default=512, ge=8)
     depth: int = Field(default=8, ge=1)
     heads: int = Field(default=8, ge=1)
     mlp_ratio: float = Field(default=2.0, gt=0)
     drop_path: float = Field(default=0.1, ge=0, lt=1)
+    prompt: PromptConfig = PromptConfig()  # read by finepose alone
 
 
 class DiffusionConfig(_Section):

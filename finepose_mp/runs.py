@@ -4,6 +4,7 @@
     versions.json             software and device of the start and of every continuation
     metrics.jsonl             one line per epoch
     training_mean_pose.json   mean root-relative pose of the training targets, the baseline of evaluations
+    text_tower.safetensors    of a prompted model: its frozen text encoder, which its weights leave out
     best/model.safetensors    averaged (EMA) weights at the lowest validation error
     last/model.safetensors    averaged weights of the last checkpoint
     last/state/               everything that continuing needs: Accelerate's own format, partly pickles
@@ -32,7 +33,7 @@ from finepose_mp.models import build_model
 from finepose_mp.skeletons import joint_set
 
 CONFIG, VERSIONS, METRICS, MEAN_POSE = "config.yaml", "versions.json", "metrics.jsonl", "training_mean_pose.json"
-WEIGHTS, STATE = "model.safetensors", "state"
+WEIGHTS, STATE, TEXT_TOWER = "model.safetensors", "state", "text_tower.safetensors"
 CHECKPOINTS = ("best", "last")
 
 
@@ -159,6 +160,12 @@ def save_weights(folder: Path, model: nn.Module, config: Config) -> None:
     save_file(tensors, folder / WEIGHTS, metadata=_purpose(config))
 
 
+def write_text_tower(run_dir: Path, model: nn.Module) -> None:
+    """Keeps a prompted model's text tower with the run, which then needs no network and no cache to be read."""
+    if model.reads_prompts:
+        model.prompts.tower.save(run_dir / TEXT_TOWER)
+
+
 def load_run(run_dir: Path, which: str = "best") -> tuple[nn.Module, Config]:
     """The trained model, in evaluation mode on the CPU, with the averaged weights, and its configuration.
 
@@ -172,6 +179,8 @@ def load_run(run_dir: Path, which: str = "best") -> tuple[nn.Module, Config]:
     """
     run_dir = Path(run_dir)
     config = load_config(existing(run_dir, CONFIG))
+    if (run_dir / TEXT_TOWER).is_file():
+        config.model.prompt.text_weights = str(run_dir / TEXT_TOWER)  # here also where the run was moved
     weights = existing(checkpoint_folder(run_dir, which), WEIGHTS)
     model = build_model(config.model, len(joint_set(config.data.joint_set)), config.data.window, config.data.missing)
     _load_weights(model, weights, config)

@@ -70,6 +70,7 @@ def test_batch_has_the_promised_shapes_and_types(contract):
     assert {batch[name].dtype for name in masks} == {torch.bool}
     assert batch["seed"].dtype == torch.int64
     assert batch["text"] == ["playing tennis"] * b
+    assert batch["scene"] == ["Tennis"] * b
     assert batch["camera_model"] == ["aria_fisheye624"] * b
 
 

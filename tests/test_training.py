@@ -12,8 +12,7 @@ import torch
 import two_processes
 from accelerate.state import AcceleratorState
 from conftest import REPOSITORY
-from safetensors.torch import load_file
-from training_runs import small_config, small_data
+from training_runs import assert_same_state, run, small_config, small_data, state_of
 
 from finepose_mp import runs
 from finepose_mp.config import Config
@@ -32,31 +31,6 @@ def fresh_accelerate():
     """Accelerate keeps its settings for the life of a process; every run here has its own."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def run(config: Config, **options) -> Config:
-    train(config, **options)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return config
-
-
-def state_of(config: Config) -> dict[str, torch.Tensor]:
-    """Everything that a run's last checkpoint holds in tensors: raw and averaged weights, optimiser."""
-    last = config.run_dir / "last"
-    optimizer = torch.load(last / "state" / "optimizer.bin")
-    moments = {f"{i} {k}": v for i, state in optimizer["state"].items() for k, v in state.items()}
-    return {
-        **{f"averaged {k}": v for k, v in load_file(last / "model.safetensors").items()},
-        **{f"raw {k}": v for k, v in load_file(last / "state" / "model.safetensors").items()},
-        **{f"optimizer {k}": torch.as_tensor(v) for k, v in moments.items()},
-        "learning rate": torch.tensor(optimizer["param_groups"][0]["lr"], dtype=torch.float64),
-    }
-
-
-def assert_same_state(one: Config, other: Config) -> None:
-    first, second = state_of(one), state_of(other)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
 def assert_same_weights(one: Config, other: Config, atol: float) -> None:
@@ -192,6 +166,14 @@ def test_the_deterministic_lifter_trains_in_bfloat16(data, tmp_path):
     assert losses[-1] < 0.8 * losses[0]
     model, _ = runs.load_run(config.run_dir)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_half_precision_ends_with_the_training_step(data, tmp_path):
+    config = run(small_config(data, tmp_path / "run", training={"max_steps": 2, "mixed_precision": "bf16"}))
+    assert not torch.is_autocast_enabled("cpu")
+    model, config = runs.load_run(config.run_dir, "last")
+    mpjpe_mm = loop.validation_mpjpe_mm(model, config, loop.list_tracks(config.data, "val"))
+    assert mpjpe_mm == pytest.approx(runs.read_metrics(config.run_dir)[-1]["validation_mpjpe_mm"], rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_windows(data, tmp_path):

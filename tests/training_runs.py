@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import torch
+from accelerate.state import AcceleratorState
 from contract_file import write_contract_file
+from safetensors.torch import load_file
 
 from finepose_mp.config import Config
+from finepose_mp.training.loop import train
 
 
 def small_data(folder: Path, frames: int = 33) -> Path:
@@ -25,3 +29,31 @@ def small_config(file: Path, run_dir: Path, **sections: dict) -> Config:
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
     return Config.model_validate(values)
+
+
+def run(config: Config, **options) -> Config:
+    """Trains, and lets go of Accelerate's settings, which otherwise live as long as the process."""
+    try:
+        train(config, **options)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return config
+
+
+def state_of(config: Config) -> dict[str, torch.Tensor]:
+    """Everything that a run's last checkpoint holds in tensors: raw and averaged weights, optimiser."""
+    last = config.run_dir / "last"
+    optimizer = torch.load(last / "state" / "optimizer.bin")
+    moments = {f"{i} {k}": v for i, state in optimizer["state"].items() for k, v in state.items()}
+    return {
+        **{f"averaged {k}": v for k, v in load_file(last / "model.safetensors").items()},
+        **{f"raw {k}": v for k, v in load_file(last / "state" / "model.safetensors").items()},
+        **{f"optimizer {k}": torch.as_tensor(v) for k, v in moments.items()},
+        "learning rate": torch.tensor(optimizer["param_groups"][0]["lr"], dtype=torch.float64),
+    }
+
+
+def assert_same_state(one: Config, other: Config) -> None:
+    first, second = state_of(one), state_of(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from finepose_mp import evaluation, schema, visualization
+from finepose_mp.config import CONDITIONS
 from finepose_mp.schema import CAMERA_KINDS
 from finepose_mp.skeletons import joint_set
 
@@ -30,7 +31,8 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    paths = evaluation.results_paths(arguments.out or arguments.run, arguments.split, arguments.data)
+    folder = arguments.out or arguments.run
+    paths = evaluation.results_paths(folder, arguments.split, arguments.data, arguments.prompt)
     evaluation.check_free(paths, arguments.overwrite)
     options = evaluation.Options(
         split=arguments.split,
@@ -40,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         flip=arguments.flip,
         camera_kinds=arguments.camera_kinds and tuple(arguments.camera_kinds),
         include_interpolated=arguments.include_interpolated,
+        prompt_condition=arguments.prompt,
         legacy_overlap=arguments.legacy_overlap,
         align_then_choose=arguments.align_then_choose,
     )
@@ -89,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         default=None,
         help="also score joints that the dataset interpolated",
+    )
+    parser.add_argument(
+        "--prompt",
+        choices=CONDITIONS,
+        help="what a prompted model is told: the action or scene (given labels), the learned prompt alone, or nothing; "
+        "the results' names end in _prompt-<condition> (default: as the run says)",
     )
     parser.add_argument(
         "--legacy-overlap",

@@ -29,7 +29,11 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="absent or empty folder to write into")
     parser.add_argument(
-        "--motion", type=Path, metavar="FILE.npz", help="real motion to animate people with (default: built-in motion)"
+        "--motion",
+        type=Path,
+        metavar="FILE.npz",
+        help="real motion to animate people with (default: built-in motion); its train, val and test clips go to takes "
+        "of the same side of the within-scene split, so train with data.split_scheme=within_scene",
     )
     parser.add_argument(
         "--scenes",

@@ -22,7 +22,7 @@ from accelerate.utils import gather_object, parse_flag_from_env
 
 from finepose_mp import runs, schema
 from finepose_mp.aggregation import p_agg
-from finepose_mp.config import Config, DataConfig
+from finepose_mp.config import CONDITIONS, Config, DataConfig
 from finepose_mp.datasets.index import Track, evaluation_windows, list_tracks
 from finepose_mp.datasets.splits import DataError
 from finepose_mp.evaluation import multi_view, provenance, summary
@@ -76,7 +76,7 @@ def evaluate(run_dir: Path, data_file: Path, options: Options = _AS_THE_RUN_SAYS
     run_dir, data_file = Path(run_dir), Path(data_file)
     state = _processes()
     model, config = runs.load_run(run_dir, options.which)
-    _check_options(options, model.is_denoiser)
+    _check_options(options, model)
     trained_on, config = config.data, _for_evaluation(config, data_file, options)
     tracks = list_tracks(config.data, options.split)
     leak_check = check_takes_are_new(trained_on, tracks, options.split)
@@ -194,15 +194,20 @@ def _titles(aggregations: dict[str, Aggregation], rows: list[str]) -> dict[str, 
     return {row: {"title": aggregations[row].title, "kind": aggregations[row].kind} for row in rows}
 
 
-def _check_options(options: Options, is_denoiser: bool) -> None:
+def _check_options(options: Options, model: torch.nn.Module) -> None:
     if options.split not in SPLITS:
         raise EvaluationError(f"split {options.split!r}: expected one of {', '.join(SPLITS)}")
     sampling = {"hypotheses": options.hypotheses, "sampling_steps": options.sampling_steps}
     for name, value in sampling.items():
         if value is not None and value < 1:
             raise EvaluationError(f"{name}: expected at least 1, found {value}")
-        if value not in (None, 1) and not is_denoiser:
+        if value not in (None, 1) and not model.is_denoiser:
             raise EvaluationError(f"{name} {value}: this run's model is deterministic and gives one pose; leave it out")
+    condition = options.prompt_condition
+    if condition is not None and condition not in CONDITIONS:
+        raise EvaluationError(f"prompt_condition {condition!r}: expected one of {', '.join(CONDITIONS)}")
+    if condition is not None and not model.reads_prompts:
+        raise EvaluationError(f"prompt_condition {condition}: this run's model reads no prompts; leave it out")
 
 
 def _for_evaluation(config: Config, data_file: Path, options: Options) -> Config:
@@ -214,6 +219,7 @@ def _for_evaluation(config: Config, data_file: Path, options: Options) -> Config
     values = config.model_dump()
     values["data"] |= {name: value for name, value in data.items() if value is not None or name == "scenes"}
     values["evaluation"] |= {name: value for name, value in sampling.items() if value is not None}
+    values["model"]["prompt"]["condition"] = options.prompt_condition or config.model.prompt.condition
     return Config.model_validate(values)
 
 

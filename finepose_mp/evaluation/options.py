@@ -14,6 +14,7 @@ class Options:
     flip: bool | None = None
     camera_kinds: tuple[str, ...] | None = None
     include_interpolated: bool | None = None
+    prompt_condition: str | None = None  # one of config.CONDITIONS, for a model that reads prompts
     legacy_overlap: bool = False  # frames shared by the last two windows, and padding, count again (the papers' code)
     # The papers' P-MPJPE and N-MPJPE: every hypothesis is aligned to the truth, then J-Agg and the oracles choose. By
     # default these are the errors of the pose that was composed.

@@ -62,7 +62,7 @@ def choices(
         "2D coordinates": data.coordinates,
         "lowest detection score": data.min_score if data.input_2d == "detected" else None,
         "missing keypoints": data.missing,
-        "prompt condition": "none",
+        "prompt condition": _prompt_condition(config.model.prompt.condition) if model.reads_prompts else "none",
         "hypotheses": sampling.hypotheses if model.is_denoiser else 1,
         "sampling steps": sampling.sampling_steps if model.is_denoiser else None,
         "mirrored input averaged": sampling.flip,
@@ -81,6 +81,10 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _prompt_condition(condition: str) -> str:
+    return f"{condition} (given label)" if condition in ("action", "scene") else condition
 
 
 def _dataset(data_file: Path) -> str:

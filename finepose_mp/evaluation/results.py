@@ -7,12 +7,13 @@ from pathlib import Path
 from finepose_mp.evaluation.report import render
 
 
-def results_paths(folder: Path, split: str, data_file: Path) -> tuple[Path, Path]:
+def results_paths(folder: Path, split: str, data_file: Path, prompt_condition: str | None = None) -> tuple[Path, Path]:
     """Paths of the JSON and Markdown results: results_<split>_<name of the data file>.json and .md in the folder.
 
-    Evaluations of one run on other data or another split lie side by side; others need a folder of their own.
+    An asked prompt condition is appended as _prompt-<condition>. Evaluations of one run on other data, another split or
+    under another condition lie side by side; others need a folder of their own.
     """
-    name = f"results_{split}_{Path(data_file).stem}"
+    name = f"results_{split}_{Path(data_file).stem}{f'_prompt-{prompt_condition}' if prompt_condition else ''}"
     return Path(folder) / f"{name}.json", Path(folder) / f"{name}.md"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from finepose_mp.config import Config, EvaluationConfig
 from finepose_mp.datasets.index import Track, Windows, evaluation_windows
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.diffusion import CosineSchedule, Denoiser, ddim_sample, draw_noise, window_generators
+from finepose_mp.models.finepose import Prompt
+from finepose_mp.prompts import condition_text
 from finepose_mp.skeletons import JointSet, joint_set
 
 # (input_2d (B, N, J, 2), noisy poses (B, H, N, J, 3), t, input_mask (B, N, J) or None) -> clean poses
@@ -27,6 +30,7 @@ def lift_windows(
     hypotheses: int,
     steps: int,
     flip: bool,
+    prompt: Prompt | None = None,
 ) -> Tensor:
     """Root-relative poses (B, H, N, J, 3), metres, camera frame, with the root at the origin.
 
@@ -41,17 +45,20 @@ def lift_windows(
         seeds: (B,) int64, one for each window.
         hypotheses, steps: H and the number of DDIM steps.
         flip: average with the prediction for the mirrored input, inside every step (D3DP).
+        prompt: what a prompted model made of the windows' texts (`FinePOSE.encode_prompts`); None: no prompt for any
+            window. Other models read none.
     """
     joints = joint_set(config.data.joint_set)
     if not model.is_denoiser:
         return _root_at_origin(_regress(model, joints, input_2d, input_mask, flip), joints)
 
     def predict(keypoints: Tensor, noisy: Tensor, t: int, mask: Tensor | None) -> Tensor:
-        return model(keypoints, noisy, torch.full((len(keypoints),), t, device=noisy.device), mask)
+        return model(keypoints, noisy, torch.full((len(keypoints),), t, device=noisy.device), mask, *prompts)
 
     def noise(_draw: int) -> Tensor:
         return draw_noise(generators, shape).to(input_2d.device)
 
+    prompts = [model.encode_prompts([None]) if prompt is None else prompt] if model.reads_prompts else []
     generators = window_generators(seeds)
     shape = (hypotheses, *input_2d.shape[1:-1], 3)
     denoise = mirror_averaged(predict, input_2d, input_mask, joints) if flip else _as_is(predict, input_2d, input_mask)
@@ -73,7 +80,8 @@ def lift_tracks(
     """Each track with its data, its poses and how often each frame is to be scored.
 
     Windows in which the person has neither a usable keypoint nor a target are not lifted. Options that are None are
-    those of `config.evaluation`.
+    those of `config.evaluation`. A prompted model gets a text for every track by `config.model.prompt.condition`; each
+    distinct one is encoded once.
 
     Args:
         model: a trained network in evaluation mode, on any device.
@@ -90,14 +98,16 @@ def lift_tracks(
     """
     asked = {"hypotheses": hypotheses, "sampling_steps": steps, "flip": flip, "batch_size": batch_size}
     options = config.evaluation.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    size, prompt_of = options.batch_size, _encoded_once(model, config.model.prompt.condition)
     with TrackReader(config.data) as reader:
         for track in tracks:
             sample = reader.read(track)
             windows = _worth_lifting(sample, evaluation_windows(track.length, config.data.window, legacy_overlap))
             seeds = torch.tensor([_window_seed(config.seed, track, start) for start in windows.start])
+            prompt = prompt_of(track)
             batches = [
-                _lift_batch(model, config, options, sample, windows, seeds, slice(first, first + options.batch_size))
-                for first in range(0, len(seeds), options.batch_size)
+                _lift_batch(model, config, options, sample, windows, seeds, prompt, slice(first, first + size))
+                for first in range(0, len(seeds), size)
             ]
             lifted_hypotheses = options.hypotheses if model.is_denoiser else 1
             empty = np.full((lifted_hypotheses, *sample["target_3d"].shape), np.nan, dtype=np.float32)
@@ -152,6 +162,20 @@ def _window_seed(seed: int, track: Track, start: int) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+def _encoded_once(model: nn.Module, condition: str) -> Callable[[Track], Prompt | None]:
+    """A function from a track to its encoded prompt under a condition; None for models that read none."""
+
+    @cache
+    @torch.inference_mode()
+    def encode(text: str | None) -> Prompt:
+        return model.encode_prompts([text])
+
+    def prompt_of(track: Track) -> Prompt | None:
+        return encode(condition_text(condition, track.action, track.scene)) if model.reads_prompts else None
+
+    return prompt_of
+
+
 def _worth_lifting(sample: dict, windows: Windows) -> Windows:
     """Windows with a usable keypoint or a target in them.
 
@@ -169,6 +193,7 @@ def _lift_batch(
     sample: dict,
     windows: Windows,
     seeds: Tensor,
+    prompt: Prompt | None,
     batch: slice,
 ) -> np.ndarray:
     """Poses (b, H, N, J, 3) of some windows of a track."""
@@ -184,6 +209,7 @@ def _lift_batch(
         options.hypotheses,
         options.sampling_steps,
         options.flip,
+        prompt,
     )
     return poses.float().cpu().numpy()
 

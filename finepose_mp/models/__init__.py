@@ -4,9 +4,11 @@ from torch import nn
 
 from finepose_mp.config import ModelConfig
 from finepose_mp.models.d3dp import D3DP
+from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.mixste import MixSTE
+from finepose_mp.models.text_tower import build_text_tower
 
-MODELS = {"d3dp": D3DP, "mixste": MixSTE}
+MODELS = {"finepose": FinePOSE, "d3dp": D3DP, "mixste": MixSTE}
 
 
 def build_model(config: ModelConfig, joints: int, window: int, missing: str = "masked") -> nn.Module:
@@ -18,5 +20,9 @@ def build_model(config: ModelConfig, joints: int, window: int, missing: str = "m
         window: N, frames per window.
         missing: "masked" leaves missing keypoints out of the attention, "zeros" feeds them as zeros (the papers' way).
     """
-    sizes = config.model_dump(exclude={"name"})
-    return MODELS[config.name](joints, window, **sizes, mask_missing=missing == "masked")
+    settings = config.model_dump(exclude={"name", "prompt"}) | {"mask_missing": missing == "masked"}
+    if config.name == "finepose":
+        prompt = config.prompt
+        settings["tower"] = build_text_tower(prompt)
+        settings |= {"compatibility": prompt.compatibility, "action_slot": prompt.action_slot}
+    return MODELS[config.name](joints, window, **settings)

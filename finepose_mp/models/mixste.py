@@ -15,6 +15,7 @@ class MixSTE(nn.Module):
     """
 
     is_denoiser = False
+    reads_prompts = False
 
     def __init__(
         self,

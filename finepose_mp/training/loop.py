@@ -21,6 +21,7 @@ from finepose_mp.config import Config, load_config
 from finepose_mp.datasets.index import Track, list_tracks
 from finepose_mp.datasets.windows import WindowDataset, collate
 from finepose_mp.models import build_model
+from finepose_mp.prompts import possible_texts
 from finepose_mp.skeletons import joint_set
 from finepose_mp.training.batches import GlobalBatches
 from finepose_mp.training.objective import Objective, usable_targets
@@ -91,14 +92,18 @@ class Trainer:
         set_seed(config.seed)
         joints = len(joint_set(config.data.joint_set))
         network = build_model(config.model, joints, config.data.window, config.data.missing)
-        self._objective = Objective(config.diffusion, network.is_denoiser)
+        prompt = config.model.prompt if network.reads_prompts else None
+        self._objective = Objective(config.diffusion, network.is_denoiser, prompt)
         # Copied before `prepare`, which ties the network's forward to the network itself.
         average = moving_average(config.training.ema_decay)
         self._averaged = AveragedModel(network, device=accelerator.device, multi_avg_fn=average).eval()
         self._model, self._optimizer = accelerator.prepare(
             network,
             torch.optim.AdamW(
-                network.parameters(), lr=config.training.learning_rate, weight_decay=config.training.weight_decay
+                [parameter for parameter in network.parameters() if parameter.requires_grad],
+                lr=config.training.learning_rate,
+                weight_decay=config.training.weight_decay,
+                fused=True,
             ),
         )
         accelerator.register_for_checkpointing(self._averaged, self._progress)
@@ -110,12 +115,14 @@ class Trainer:
         return self._progress.epoch >= self._config.training.epochs or self._reached_max_steps
 
     def start(self) -> None:
-        """Makes the run directory, with the training set's mean pose in it."""
+        """Makes the run directory, with the training set's mean pose and the text tower in it."""
+        self._check_texts()
         place = self._accelerator.process_index, self._accelerator.num_processes
         mean_pose = mean_training_pose(self._config, self._windows.tracks, *place)
         if self._accelerator.is_main_process:
             runs.create_run(self._config)
             runs.write_mean_pose(self._config.run_dir, mean_pose, self._config.data.joint_set)
+            runs.write_text_tower(self._config.run_dir, self._averaged.module)
         self._accelerator.wait_for_everyone()
 
     def restore(self) -> None:
@@ -151,6 +158,15 @@ class Trainer:
         self._note({**record, "seconds": round(time.monotonic() - started, 3)})
         self._save(is_best)
 
+    @torch.no_grad()
+    def _check_texts(self) -> None:
+        """Raises PromptError when a prompt has no room for a text: before the run begins, not where it first comes."""
+        if self._averaged.module.reads_prompts:
+            tracks, prompt = [*self._windows.tracks, *self._validation_tracks], self._config.model.prompt
+            actions, scenes = [track.action for track in tracks], [track.scene for track in tracks]
+            texts = possible_texts(prompt.condition, actions, scenes, prompt.text_dropout)
+            self._averaged.module.encode_prompts(texts)
+
     @property
     def _reached_max_steps(self) -> bool:
         limit = self._config.training.max_steps
@@ -173,7 +189,7 @@ class Trainer:
                 progress.step += 1
                 bar.update(len(batches))
 
-    def _step(self, batches: list[dict[str, Tensor]]) -> None:
+    def _step(self, batches: list[dict]) -> None:
         """One optimiser step on the mean distance over the usable joints of all batches and all processes."""
         accelerator = self._accelerator
         joints = accelerator.reduce(torch.stack([usable_targets(batch).sum() for batch in batches]).sum(), "sum")
@@ -196,7 +212,7 @@ class Trainer:
         if not accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflowed
             self._averaged.update_parameters(accelerator.unwrap_model(self._model))
 
-    def _check_finite(self, distances: Tensor, batches: list[dict[str, Tensor]]) -> float:
+    def _check_finite(self, distances: Tensor, batches: list[dict]) -> float:
         """The summed distance of all processes. Raises TrainingError, in all of them, when it is not finite."""
         total = self._accelerator.reduce(distances.sum(), "sum").item()
         if math.isfinite(total):
@@ -210,11 +226,11 @@ class Trainer:
             "check the data with tools/validate.py"
         )
 
-    def _on_device(self, batch: dict) -> dict[str, Tensor]:
-        """What a step needs of a batch; seeds and indices stay on the CPU, where they are used."""
+    def _on_device(self, batch: dict) -> dict:
+        """What a step needs of a batch; texts, seeds and indices stay on the CPU, where they are used."""
         arrays = {name: batch[name] for name in ("input_2d", "input_mask", "target_3d", "target_mask", "frame_mask")}
         arrays = send_to_device(arrays, self._accelerator.device, non_blocking=True)
-        return {**arrays, "seed": batch["seed"], "index": batch["index"]}
+        return {**arrays, **{name: batch[name] for name in ("text", "scene", "seed", "index")}}
 
     def _validate(self) -> float:
         place = self._accelerator.process_index, self._accelerator.num_processes
