@@ -161,3 +161,10 @@ def test_recorded_motion_database_animates_scenes(shared, split):
         assert set(motion.sources) <= names
         ahead = np.degrees(np.arcsin(motion.head_rotation[..., 2, 0]))
         assert np.abs(np.median(ahead, axis=0)).max() < 45
+
+
+def test_clips_may_not_meet_on_both_sides_of_the_official_split(motion_file, tmp_path):
+    takes = plan_takes(["tagging", "tennis"], 1)  # official test and train
+    with pytest.raises(ValueError, match="would put the same clips on both sides"):
+        simulate(tmp_path / "raw", takes, 20, 0, motion_file)
+    assert not (tmp_path / "raw").exists()

@@ -72,12 +72,18 @@ def simulate(
 
     Raises:
         FileExistsError: `out` has something in it.
-        ValueError: too few frames.
+        ValueError: too few frames, or real motion for scenes of both sides of the official split.
         MotionFileError: not enough clips of a split.
     """
     out, noise = Path(out), noise or NoiseModel()
     if frames < SHORTEST:
         raise ValueError(f"a take needs at least {SHORTEST} frames, found {frames}")
+    if motion_file is not None and len({take.scene.split for take in takes}) > 1:
+        # Clips follow the within-scene split, so a train clip would also move people of the official test scenes.
+        raise ValueError(
+            "real motion for train and test scenes of the official split together would put the same clips on both "
+            "sides; choose scenes of one side (tagging legoassemble fencing, or the other four)"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; choose another one or remove it first")
     out.mkdir(parents=True, exist_ok=True)
