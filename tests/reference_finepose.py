@@ -4,11 +4,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from reference_network import normal, weight
+from reference_network import fill, normal, weight
 
 from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.text_tower import TextTower
-from finepose_mp.released import published_name
 
 JOINTS, WINDOW, DEPTH = 17, 9, 2
 T = torch.tensor([123, 777])
@@ -62,11 +61,4 @@ def published_finepose(compatibility: str, action_slot: bool = True) -> FinePOSE
     network = FinePOSE(
         JOINTS, WINDOW, depth=DEPTH, tower=published_tower(), compatibility=compatibility, action_slot=action_slot
     )
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            theirs = published_name(name)
-            shape = tuple(parameter.shape)
-            if theirs.endswith("pos_embed"):  # published without our axis of length one
-                shape = (1, max(shape[1:3]), shape[3])
-            parameter.copy_(published_weight(theirs, shape).view(parameter.shape))
-    return network.eval()
+    return fill(network, published_weight)

@@ -5,35 +5,13 @@ published network, scaled by the parameter's kind.
 """
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-_PUBLISHED = (  # our parameter names -> those of the published network, applied in this order
-    ("trunk.spatial_position", "Spatial_pos_embed"),
-    ("trunk.temporal_position", "Temporal_pos_embed"),
-    ("trunk.spatial_blocks", "STEblocks"),
-    ("trunk.temporal_blocks", "TTEblocks"),
-    ("trunk.spatial_norm", "Spatial_norm"),
-    ("trunk.temporal_norm", "Temporal_norm"),
-    ("embed_time.mlp.expand", "time_mlp.1"),
-    ("embed_time.mlp.contract", "time_mlp.3"),
-    ("embed.", "Spatial_patch_to_embedding."),
-    ("attention_norm", "norm1"),
-    ("mlp_norm", "norm2"),
-    ("attention.qkv", "attn.qkv"),
-    ("attention.project", "attn.proj"),
-    ("mlp.expand", "mlp.fc1"),
-    ("mlp.contract", "mlp.fc2"),
-)
-
-
-def published_name(name: str) -> str:
-    """The published network's name of one of our parameters."""
-    for ours, theirs in _PUBLISHED:
-        name = name.replace(ours, theirs)
-    return name
+from finepose_mp.released import published_name
 
 
 def normal(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
@@ -54,13 +32,13 @@ def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return normal(name, shape, 0.05)
 
 
-def fill(network: nn.Module) -> nn.Module:
-    """The network in evaluation mode, with weights that follow from the published names."""
+def fill(network: nn.Module, weight_of: Callable[[str, tuple[int, ...]], Tensor] = weight) -> nn.Module:
+    """The network in evaluation mode, with weights that follow from the published names and shapes."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             theirs = published_name(name)
             shape = tuple(parameter.shape)
             if theirs.endswith("pos_embed"):  # published without our axis of length one
                 shape = (1, max(shape[1:3]), shape[3])
-            parameter.copy_(weight(theirs, shape).view(parameter.shape))
+            parameter.copy_(weight_of(theirs, shape).view(parameter.shape))
     return network.eval()

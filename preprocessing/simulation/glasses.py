@@ -12,10 +12,11 @@ from scipy.spatial.transform import Rotation
 
 from finepose_mp import geometry
 from finepose_mp.cameras import UPRIGHT, Camera, rotate_fisheye624_clockwise
+from finepose_mp.preprocessing.egohumans.aria import LENSES
 from finepose_mp.preprocessing.simulation.motion import FPS
 
 LENS_MODEL = "aria_fisheye624"
-RGB_CIRCLE = 707.5  # pixels around the principal point beyond which the RGB image is black
+RGB_CIRCLE = LENSES[0].image_circle  # pixels around the principal point beyond which the RGB image is black
 
 # A nominal lens of each kind, f cu cv k0..k5 p0 p1 s0..s3; made up, of the size and shape that calibrations have.
 _RGB_LENS = (612, 703, 705, 0.36, -0.37, 0.05, 1.02, -1.50, 0.57, 6e-4, -4e-4, -6e-4, 2e-4, -1.1e-3, 1e-4)
