@@ -124,17 +124,12 @@ class Config(_Section):
 def load_config(path: Path, overrides: list[str] = ()) -> Config:
     """The configuration in a YAML file, with overrides such as "training.epochs=5" applied.
 
+    A file may name another one, relative to itself, as its `base` and say only what differs.
+
     Raises ConfigError naming the file and every key that is unknown, missing or out of range.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such configuration file; the shipped ones are in configs/")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of sections, found {type(values).__name__}")
+    values = _read(path)
     for override in overrides:
         _apply_override(values, override)
     try:
@@ -146,6 +141,36 @@ def load_config(path: Path, overrides: list[str] = ()) -> Config:
 def dump_config(config: Config, path: Path) -> None:
     """Writes the complete configuration, defaults included, as YAML that `load_config` reads back equal."""
     Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _read(path: Path, on_top: tuple[Path, ...] = ()) -> dict:
+    """The values of a file over those of its base; `on_top` are the files that led here."""
+    if path.resolve() in on_top:
+        raise ConfigError(f"{path}: is its own base, through {', '.join(map(str, on_top))}")
+    if not path.is_file():
+        named = f" (base of {on_top[-1]})" if on_top else ""
+        raise ConfigError(f"{path}: no such configuration file{named}; the shipped ones are in configs/")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, found {type(values).__name__}")
+    if "base" not in values:
+        return values
+    base = values.pop("base")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: expected the name of a file, found {base!r}")
+    return _merged(_read(path.parent / base, (*on_top, path.resolve())), values)
+
+
+def _merged(below: dict, above: dict) -> dict:
+    """Both mappings, the second's values first, sections merged key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merged(below[key], value) if both else value
+    return merged
 
 
 def _apply_override(values: dict, override: str) -> None:

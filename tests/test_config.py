@@ -1,6 +1,7 @@
 """Configuration files and overrides."""
 
 import pytest
+from conftest import REPOSITORY
 
 from finepose_mp.config import Config, ConfigError, dump_config, load_config
 
@@ -61,13 +62,51 @@ def test_missing_file_points_to_the_shipped_ones(tmp_path):
         load_config(tmp_path / "nothing.yaml")
 
 
-def test_every_shipped_configuration_loads_and_says_its_command():
-    from conftest import REPOSITORY
+def test_a_file_says_only_how_it_differs_from_its_base(write, tmp_path):
+    (tmp_path / "wide.yaml").write_text(MINIMAL + "model: {width: 64, depth: 3}\n")
+    (tmp_path / "middle.yaml").write_text("base: wide.yaml\nmodel: {depth: 2}\n")
+    config = load_config(write("base: middle.yaml\nrun_dir: runs/y\nmodel: {heads: 4}\n"), ["model.mlp_ratio=1"])
+    model = config.model
+    assert (model.width, model.depth, model.heads, model.mlp_ratio) == (64, 2, 4, 1)
+    assert str(config.run_dir) == "runs/y"
 
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("base: nothing.yaml", r"nothing.yaml: no such configuration file \(base of .*config.yaml\)"),
+        ("base: config.yaml", "is its own base"),
+        ("base: [a, b]", "base: expected the name of a file"),
+    ],
+)
+def test_a_base_that_cannot_be_read_is_named(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text))
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").rglob("*_d3dp.yaml")), ids=lambda path: path.stem)
+def test_every_twin_differs_in_the_network_alone(path):
+    twin, prompted = load_config(path), load_config(path.with_name(path.name.replace("_d3dp", "")))
+    assert (twin.model.name, prompted.model.name) == ("d3dp", "finepose")
+    assert twin.run_dir != prompted.run_dir
+    same = {"run_dir": prompted.run_dir, "model": twin.model.model_copy(update={"name": "finepose"})}
+    assert twin.model_copy(update=same) == prompted
+
+
+def test_the_papers_settings_are_theirs():
+    for name in ("egohumans", "human36m", "mpi_inf_3dhp"):
+        config = load_config(REPOSITORY / "configs" / "paper" / f"{name}.yaml")
+        assert (config.data.window, config.model.depth, config.model.width) == (243, 8, 512)
+        assert (config.evaluation.hypotheses, config.evaluation.sampling_steps) == (20, 10)
+        assert (config.data.missing, config.data.coordinates, config.diffusion.clip_m) == ("zeros", "screen", 1.1)
+
+
+def test_every_shipped_configuration_loads_and_says_its_command():
     paths = sorted((REPOSITORY / "configs").rglob("*.yaml"))
     configurations = [p for p in paths if "accelerate" not in p.parts]
     assert {p.name for p in configurations} >= {"egohumans.yaml", "demo.yaml"}
+    assert all(p.with_name(f"{p.stem}_d3dp.yaml").is_file() for p in configurations if not p.stem.endswith("_d3dp"))
     for path in configurations:
         assert isinstance(load_config(path), Config)
         assert f"--config {path.relative_to(REPOSITORY)}" in path.read_text() or path.name == "egohumans.yaml"
-        assert "accelerate launch train.py" in path.read_text().splitlines()[1] + path.read_text().splitlines()[0]
+        assert path.read_text().startswith("# accelerate launch train.py")

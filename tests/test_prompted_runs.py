@@ -10,7 +10,7 @@ from accelerate.utils import set_seed
 from training_runs import assert_same_state, run, small_config, small_data, state_of
 
 from finepose_mp import evaluation, runs
-from finepose_mp.config import CONDITIONS, Config, DiffusionConfig, PromptConfig, load_config
+from finepose_mp.config import CONDITIONS, Config, DiffusionConfig, PromptConfig
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.windows import WindowDataset, collate
 from finepose_mp.evaluation import EvaluationError, Options, evaluate
@@ -178,13 +178,3 @@ def test_a_model_without_an_action_slot_takes_no_label(data, tmp_path):
         evaluate(config.run_dir, data, Options(split="val", prompt_condition="action"))
     with pytest.raises(PromptError, match="has no slot for it"):
         run(prompted(data, tmp_path / "other", {"action_slot": False}))
-
-
-@pytest.mark.parametrize("name", ["demo_finepose.yaml", "egohumans_finepose.yaml"])
-def test_the_shipped_configurations_differ_from_their_unprompted_twins_in_the_model_alone(name):
-    from conftest import REPOSITORY
-
-    ours, theirs = (load_config(REPOSITORY / "configs" / n) for n in (name, name.replace("_finepose", "")))
-    assert ours.model.name == "finepose"
-    alone = {"model": {"name", "prompt"}, "run_dir": True}
-    assert ours.model_dump(exclude=alone) == theirs.model_dump(exclude=alone)
