@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "training": _FLOOR | {"models", "diffusion", "prompts", "runs", "datasets", "inference"},
     "evaluation": _FLOOR | {"runs", "datasets", "inference", "aggregation"},
     "visualization": _FLOOR,
+    "viewer": _FLOOR | {"visualization"},
     "export": _FLOOR,
     "report": _FLOOR | {"visualization"},
 }

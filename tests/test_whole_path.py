@@ -70,6 +70,12 @@ def test_a_scene_of_the_converted_file_can_be_drawn(path, tmp_path):
     assert (tmp_path / "scene.png").stat().st_size > 10_000
 
 
+def test_a_sequence_of_the_converted_file_can_be_played(path, tmp_path):
+    output = succeed("tools/visualize.py", path / "data.h5", "--out", tmp_path / "scene.html")
+    assert "01_tagging/001_tagging, 20 frames" in output
+    assert "<canvas" in (tmp_path / "scene.html").read_text()
+
+
 def test_drawing_names_what_does_not_exist(path, tmp_path):
     for options, message in (
         (["--frame", "20"], "has frames 0 to 19, asked for 20"),
