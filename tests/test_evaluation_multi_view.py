@@ -10,7 +10,7 @@ from test_evaluation_scoring import FPS, FRAMES, LENS, make_lifted, make_track
 from finepose_mp import cameras
 from finepose_mp.evaluation.multi_view import CAMERA, MULTI_VIEW_AGGREGATIONS, score_person
 from finepose_mp.evaluation.scoring import METRICS, MILLIMETRES
-from finepose_mp.evaluation.views import View
+from finepose_mp.inference.views import View
 from finepose_mp.geometry import apply_rigid
 from finepose_mp.skeletons import COCO17
 
@@ -150,7 +150,7 @@ def test_joints_that_no_camera_has_a_keypoint_of_take_the_mean():
 def test_blocks_of_frames_do_not_show(monkeypatch):
     people = make_person()
     whole = score(people)
-    monkeypatch.setattr("finepose_mp.evaluation.multi_view._BLOCK", 7)
+    monkeypatch.setattr("finepose_mp.inference.fusion._BLOCK", 7)
     np.testing.assert_allclose(score(people).sums, whole.sums)
 
 

@@ -16,7 +16,7 @@ from finepose_mp.evaluation.scoring import (
     aggregations_for,
     score_track,
 )
-from finepose_mp.evaluation.views import View
+from finepose_mp.inference.views import View
 from finepose_mp.skeletons import COCO17
 
 FRAMES, MIN_IN_VIEW, FPS = 24, 5, 20.0

@@ -38,8 +38,8 @@ from finepose_mp.evaluation.scoring import (
     aggregations_for,
     score_track,
 )
-from finepose_mp.evaluation.views import view_of
 from finepose_mp.inference.lifting import lift_tracks
+from finepose_mp.inference.views import view_of
 from finepose_mp.skeletons import joint_set
 
 PROTOCOL = "egohumans"

@@ -9,7 +9,7 @@ import numpy as np
 from finepose_mp import metrics, schema
 from finepose_mp.aggregation import j_agg, j_best, p_agg, p_best, single, soft_j_agg
 from finepose_mp.datasets.index import Track
-from finepose_mp.evaluation.views import View
+from finepose_mp.inference.views import View
 from finepose_mp.skeletons import JointSet
 
 MILLIMETRES = 1000.0  # in a metre

@@ -8,7 +8,7 @@ from finepose_mp import schema
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.reader import read_track
-from finepose_mp.evaluation.views import view_of
+from finepose_mp.inference.views import view_of
 
 
 @pytest.fixture(scope="module")
