@@ -7,7 +7,7 @@ files themselves. Shared coordinates live in the root, `frame`, `person` and `ca
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,18 @@ import numpy as np
 
 from finepose_mp import __version__
 from finepose_mp.skeletons import joint_set as find_joint_set
+from finepose_mp.variables import (
+    INTERPOLATED,
+    MISSING,
+    NONE,
+    OBSERVED,
+    OPTIONAL_VARIABLES,
+    TEXT,
+    VARIABLES,
+    Variable,
+)
+
+__all__ = ["INTERPOLATED", "MISSING", "OBSERVED", "OPTIONAL_VARIABLES", "VARIABLES", "Variable"]  # and what is below
 
 SCHEMA = "finepose_mp"
 SCHEMA_VERSION = "1.0"
@@ -26,77 +38,12 @@ CAMERA_KINDS = ("ego_rgb", "ego_slam", "exo")
 SPLITS = ("train", "val", "test")
 MAX_CAMERA_PARAMS = 15
 
-MISSING, OBSERVED, INTERPOLATED = 0, 1, 2  # joint_status
-
-_TEXT = h5py.string_dtype("utf-8")
 _CHUNK_FRAMES = 256
 
 
 class SchemaError(ValueError):
     """A file that does not keep the contract; the message names the file and what to do."""
 
-
-@dataclass(frozen=True)
-class Variable:
-    """One array of a sequence: its dimensions, storage type, unit, coordinate frame and meaning."""
-
-    dims: tuple[str, ...]
-    dtype: object
-    units: str
-    coordinate_frame: str
-    long_name: str
-
-
-def _variable(dims: str, dtype: object, units: str, frame: str, long_name: str) -> Variable:
-    return Variable(tuple(dims.split()), dtype, units, frame, long_name)
-
-
-WORLD = "world: right-handed, up axis in the sequence attribute world_up"
-CAMERA = "camera: +x right, +y down, +z forward in the stored image"
-IMAGE = "image: u right, v down, from the centre of the top-left pixel of the stored image"
-NONE = "none"
-
-VARIABLES: dict[str, Variable] = {
-    "joints_3d_world": _variable("frame person joint xyz", "f4", "m", WORLD, "3D joint positions, NaN where missing"),
-    "joint_status": _variable(
-        "frame person joint", "u1", "1", NONE, "0 missing, 1 observed, 2 interpolated by the dataset's authors"
-    ),
-    "world_to_camera": _variable(
-        "camera frame row column",
-        "f8",
-        "m",
-        "maps world to camera coordinates",
-        "rigid transform (R, t), R orthonormal, t in metres: x_camera = R x_world + t",
-    ),
-    "camera_model": _variable("camera", _TEXT, "1", NONE, "name of the lens model"),
-    "camera_params": _variable(
-        "camera frame param",
-        "f8",
-        "lengths and centres in px, coefficients 1",
-        IMAGE,
-        "lens parameters in the model's documented order, NaN beyond its number of parameters",
-    ),
-    "camera_kind": _variable("camera", _TEXT, "1", NONE, "ego_rgb, ego_slam (head-worn) or exo (fixed)"),
-    "camera_is_moving": _variable("camera", "u1", "1", NONE, "1 where the pose changes over time"),
-    "camera_wearer": _variable("camera", _TEXT, "1", NONE, "person who wears the camera, empty for fixed cameras"),
-    "image_size": _variable("camera size", "i4", "px", IMAGE, "width and height of the stored image"),
-    "joints_2d_projected": _variable(
-        "camera frame person joint uv", "f4", "px", IMAGE, "3D joints through the true lens, NaN unless in view"
-    ),
-    "joints_2d_detected": _variable(
-        "camera frame person joint uv", "f4", "px", IMAGE, "detected 2D joints, NaN where there is none"
-    ),
-    "detection_score": _variable(
-        "camera frame person joint", "f4", "1", NONE, "detector's confidence, 0 where there is no detection"
-    ),
-    "in_view": _variable(
-        "camera frame person joint",
-        "u1",
-        "1",
-        NONE,
-        "1 where the joint is in front of the camera, inside the lens's range and the visible image, not the wearer's",
-    ),
-}
 
 # Shared dimensions: values of their coordinate variables in the root (joint comes from the joint set).
 _ROOT_COORDINATES = {
@@ -116,7 +63,10 @@ _SEQUENCE_COORDINATES = {
 
 @dataclass
 class Sequence:
-    """One sequence in memory; shapes with T frames, P persons, J joints, K cameras. Units and frames: `VARIABLES`."""
+    """One sequence in memory; shapes with T frames, P persons, J joints, K cameras.
+
+    Units and frames: `VARIABLES` and, for the last fields, `OPTIONAL_VARIABLES`.
+    """
 
     name: str  # group, "01_tagging/001_tagging"
     frame: np.ndarray  # (T,) i4, as numbered in the source
@@ -145,10 +95,25 @@ class Sequence:
     subjects: list[str] = field(default_factory=list)
     source_files: dict = field(default_factory=dict)  # file or folder -> {"sha256": ..., ...}
     findings: list[dict] = field(default_factory=list)
+    valid_frame: np.ndarray | None = None  # (T,); None, here and below: the sequence has no such variable
+    activity: np.ndarray | None = None  # (T,)
+    activity_names: dict[str, str] | None = None  # number as text -> name, {"1": "Standing/Walking", ...}
+    joints_3d_universal_world: np.ndarray | None = None  # (T, P, J, 3)
+    predicted_3d_world: np.ndarray | None = None  # (T, P, J, 3)
+    predicted_hypotheses_3d_world: np.ndarray | None = None  # (H, T, P, J, 3)
+    predicted_spread: np.ndarray | None = None  # (T, P, J)
+    predicted_status: np.ndarray | None = None  # (T, P)
+    prediction: dict | None = None  # what predicted, how, and what was assumed
+
+    @property
+    def hypotheses(self) -> int:
+        """How many hypotheses the sequence holds."""
+        return 0 if self.predicted_hypotheses_3d_world is None else len(self.predicted_hypotheses_3d_world)
 
 
 _TEXT_ATTRIBUTES = ("scene", "action", "split", "split_within_scene", "world_up")
 _JSON_ATTRIBUTES = ("subjects", "source_files", "findings")
+_OPTIONAL_JSON_ATTRIBUTES = ("activity_names", "prediction")
 _SEQUENCE_ATTRIBUTES = (*_TEXT_ATTRIBUTES, *_JSON_ATTRIBUTES, "fps", "simulated")
 
 
@@ -193,11 +158,16 @@ def write_sequence(file: h5py.File, sequence: Sequence) -> None:
         values = getattr(sequence, name)
         values = np.asarray(values, "i4") if name == "frame" else np.asarray(values, dtype=object)
         scales[name] = _write_coordinate(group, name, values, long_name)
+    if sequence.hypotheses:
+        numbers = np.arange(sequence.hypotheses, dtype="i4")
+        scales["hypothesis"] = _write_coordinate(group, "hypothesis", numbers, "number of the hypothesis")
     for name, variable in VARIABLES.items():
         _write_variable(group, name, variable, getattr(sequence, name), scales)
+    for name in _present(sequence, OPTIONAL_VARIABLES):
+        _write_variable(group, name, OPTIONAL_VARIABLES[name], getattr(sequence, name), scales)
     for name in _TEXT_ATTRIBUTES:
         group.attrs[name] = getattr(sequence, name)
-    for name in _JSON_ATTRIBUTES:
+    for name in (*_JSON_ATTRIBUTES, *_present(sequence, _OPTIONAL_JSON_ATTRIBUTES)):
         group.attrs[name] = json.dumps(getattr(sequence, name))
     group.attrs["fps"] = float(sequence.fps)
     group.attrs["simulated"] = np.uint8(sequence.simulated)
@@ -268,10 +238,17 @@ def read_sequence(file: h5py.File, name: str) -> Sequence:
     absent += [a for a in _SEQUENCE_ATTRIBUTES if a not in group.attrs]
     if absent:
         raise SchemaError(f"{file.filename}: {name} lacks {', '.join(absent)}; `docs/FORMAT.md` lists what is required")
-    values = {key: _read_values(group[key]) for key in (*_SEQUENCE_COORDINATES, *VARIABLES)}
+    optional = [v for v in OPTIONAL_VARIABLES if v in group]
+    values = {key: _read_values(group[key]) for key in (*_SEQUENCE_COORDINATES, *VARIABLES, *optional)}
     values |= {key: str(group.attrs[key]) for key in _TEXT_ATTRIBUTES}
-    values |= {key: json.loads(group.attrs[key]) for key in _JSON_ATTRIBUTES}
+    optional = [a for a in _OPTIONAL_JSON_ATTRIBUTES if a in group.attrs]
+    values |= {key: json.loads(group.attrs[key]) for key in (*_JSON_ATTRIBUTES, *optional)}
     return Sequence(name=name, fps=float(group.attrs["fps"]), simulated=bool(group.attrs["simulated"]), **values)
+
+
+def _present(sequence: Sequence, names: Iterable[str]) -> list[str]:
+    """Those of the optional fields that the sequence has."""
+    return [name for name in names if getattr(sequence, name) is not None]
 
 
 def _is_sequence(item: object) -> bool:
@@ -299,14 +276,14 @@ def _write_root(file: h5py.File, dataset: str, joint_set: str, licence: str, cit
 
 
 def _write_coordinate(group: h5py.Group, name: str, values: np.ndarray, long_name: str) -> h5py.Dataset:
-    scale = group.create_dataset(name, data=values, dtype=_TEXT if values.dtype == object else values.dtype)
+    scale = group.create_dataset(name, data=values, dtype=TEXT if values.dtype == object else values.dtype)
     scale.make_scale(name)
     scale.attrs.update(units="1", coordinate_frame=NONE, long_name=long_name)
     return scale
 
 
 def _write_variable(group: h5py.Group, name: str, variable: Variable, values: object, scales: dict) -> None:
-    is_text = variable.dtype is _TEXT
+    is_text = variable.dtype is TEXT
     values = np.asarray(values, dtype=object if is_text else variable.dtype)
     compression = {} if is_text else {"compression": "gzip", "compression_opts": 4, "shuffle": True}
     data = group.create_dataset(
@@ -321,7 +298,7 @@ def _chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...] | 
     """One camera and one person a chunk, `_CHUNK_FRAMES` frames long: what a window of one track reads."""
     if "frame" not in dims or 0 in shape:
         return None
-    size = {"camera": 1, "person": 1, "frame": _CHUNK_FRAMES}
+    size = {"hypothesis": 1, "camera": 1, "person": 1, "frame": _CHUNK_FRAMES}
     return tuple(min(size.get(dim, length), length) for dim, length in zip(dims, shape, strict=True))
 
 
@@ -331,7 +308,9 @@ def _check_sequence(file: h5py.File, sequence: Sequence) -> None:
         raise SchemaError(f"{where} is in the file already; two takes have the same name")
     lengths = {name: len(file[name]) for name in (*_ROOT_COORDINATES, "joint")}
     lengths |= {name: len(getattr(sequence, name)) for name in _SEQUENCE_COORDINATES}
-    for name, variable in VARIABLES.items():
+    lengths["hypothesis"] = sequence.hypotheses
+    optional = {name: OPTIONAL_VARIABLES[name] for name in _present(sequence, OPTIONAL_VARIABLES)}
+    for name, variable in (VARIABLES | optional).items():
         expected = tuple(lengths[dim] for dim in variable.dims)
         found = np.shape(getattr(sequence, name))
         if found != expected:

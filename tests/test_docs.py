@@ -14,7 +14,7 @@ def _code_blocks(name: str) -> list[str]:
 
 def test_format_lists_every_variable_with_its_dimensions():
     text = (REPOSITORY / "docs" / "FORMAT.md").read_text()
-    for name, variable in schema.VARIABLES.items():
+    for name, variable in (schema.VARIABLES | schema.OPTIONAL_VARIABLES).items():
         assert f"| `{name}` | {' '.join(variable.dims)} |" in text
         assert variable.long_name in text
 
@@ -31,3 +31,13 @@ def test_the_example_of_a_users_own_file_runs(tmp_path, monkeypatch):
     exec(compile(example, "docs/FORMAT.md", "exec"), {})
     with schema.open_file(tmp_path / "office.h5") as file:
         assert schema.read_sequence(file, "office/take_1").person == ["anna", "ben"]
+
+
+def test_every_test_that_the_method_names_exists():
+    text = (REPOSITORY / "docs" / "METHOD.md").read_text()
+    defined = "\n".join(path.read_text() for path in (REPOSITORY / "tests").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 10
+    assert not {name for name in named if f"def {name}(" not in defined}
+    for name in re.findall(r"`(?:tests/)?(test_\w+\.py)`", text):
+        assert (REPOSITORY / "tests" / name).is_file(), name

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 # Ground floor first; a room may import rooms named before its colon's right side says so, and itself.
-_FLOOR = {"skeletons", "geometry", "lenses", "cameras", "schema", "tracking", "metrics", "config"}
+_FLOOR = {"skeletons", "geometry", "lenses", "cameras", "schema", "variables", "tracking", "metrics", "config"}
 MAY_IMPORT = {
     **{room: _FLOOR for room in _FLOOR},
     "aggregation": _FLOOR,
@@ -23,12 +23,24 @@ MAY_IMPORT = {
     "inference": _FLOOR | {"models", "diffusion", "prompts", "runs", "datasets", "aggregation"},
     "training": _FLOOR | {"models", "diffusion", "prompts", "runs", "datasets", "inference"},
     "evaluation": _FLOOR | {"runs", "datasets", "inference", "aggregation"},
+    "validation": _FLOOR,
     "visualization": _FLOOR,
     "viewer": _FLOOR | {"visualization"},
     "export": _FLOOR,
     "report": _FLOOR | {"visualization"},
 }
-_WITHOUT_TORCH = ("skeletons", "geometry", "lenses", "cameras", "schema", "tracking", "metrics", "preprocessing")
+_WITHOUT_TORCH = (
+    "skeletons",
+    "geometry",
+    "lenses",
+    "cameras",
+    "schema",
+    "variables",
+    "tracking",
+    "metrics",
+    "preprocessing",
+    "validation",
+)
 
 
 def _modules() -> list[tuple[str, Path]]:

@@ -71,6 +71,39 @@ def test_everything_written_reads_back(path):
                 np.testing.assert_array_equal(getattr(found, key), value, err_msg=key)
 
 
+def make_sequence_with_options(**changes) -> schema.Sequence:
+    rng = np.random.default_rng(7)
+    options = dict(
+        valid_frame=rng.integers(0, 2, T).astype("u1"),
+        activity=rng.integers(1, 8, T).astype("i4"),
+        activity_names={"1": "Standing/Walking", "7": "Miscellaneous"},
+        joints_3d_universal_world=rng.normal(size=(T, P, J, 3)).astype("f4"),
+    )
+    return make_sequence(**(options | changes))
+
+
+def test_optional_variables_read_back_and_are_absent_where_a_dataset_has_none(tmp_path):
+    path = write(tmp_path / "data.h5", make_sequence("a/plain"), make_sequence_with_options(name="b/more"))
+    with schema.open_file(path) as file:
+        plain, more = schema.read_sequence(file, "a/plain"), schema.read_sequence(file, "b/more")
+        assert not set(schema.OPTIONAL_VARIABLES) & set(file["a/plain"])
+        assert "activity_names" not in file["a/plain"].attrs
+    for name in (*schema.OPTIONAL_VARIABLES, "activity_names"):
+        assert getattr(plain, name) is None
+        np.testing.assert_array_equal(getattr(more, name), getattr(make_sequence_with_options(), name), err_msg=name)
+    with xarray.open_datatree(path, engine="h5netcdf") as tree:
+        for name, variable in schema.OPTIONAL_VARIABLES.items():
+            if not name.startswith("predicted_"):
+                assert tree["b/more"][name].dims == variable.dims
+
+
+def test_one_optional_variable_may_come_alone(tmp_path):
+    path = write(tmp_path / "data.h5", make_sequence(valid_frame=np.ones(T)))
+    with schema.open_file(path) as file:
+        assert schema.read_sequence(file, "01_tagging/001_tagging").valid_frame.tolist() == [1] * T
+        assert "activity" not in file["01_tagging/001_tagging"]
+
+
 def test_xarray_reads_it_with_names_units_and_frames(path):
     with xarray.open_datatree(path, engine="h5netcdf") as tree:
         sequence = tree["01_tagging/001_tagging"]
@@ -146,6 +179,7 @@ def test_a_killed_writer_leaves_the_previous_file(path):
     [
         ({"joint_status": np.zeros((T, P, 16))}, r"joint_status: expected shape \(7, 2, 17\) \(frame person joint\)"),
         ({"image_size": np.zeros((2, 2))}, r"image_size: expected shape \(3, 2\)"),
+        ({"valid_frame": np.ones(T + 1)}, r"valid_frame: expected shape \(7,\) \(frame\), found \(8,\)"),
         ({"split": "testing"}, "split: found testing, expected one of train, val, test"),
         ({"camera_kind": ["exo", "drone", "exo"]}, "camera_kind: found drone"),
     ],
@@ -204,3 +238,24 @@ def test_attributes_are_plain_text_and_json(path):
         attributes = file["01_tagging/001_tagging"].attrs
         assert attributes["action"] == "playing tag"
         assert json.loads(attributes["findings"])[0]["message"] == "ein Häkchen"
+
+
+def test_predictions_come_back_with_their_hypotheses_and_how_they_were_made(tmp_path):
+    sequence = make_sequence()
+    truth = sequence.joints_3d_world
+    sequence.predicted_3d_world = truth + 0.01
+    sequence.predicted_hypotheses_3d_world = np.stack([truth, truth + 0.02])
+    sequence.predicted_spread = np.full(truth.shape[:3], 0.01, np.float32)
+    sequence.predicted_status = np.ones(truth.shape[:2], np.uint8)
+    sequence.prediction = {"run": "demo", "root": "solved"}
+    with schema.create(tmp_path / "scene.h5", "mine", "coco17", "mine", "none") as file:
+        schema.write_sequence(file, sequence)
+    with schema.open_file(tmp_path / "scene.h5") as file:
+        again = schema.read_sequence(file, sequence.name)
+    with xarray.open_datatree(tmp_path / "scene.h5", engine="h5netcdf") as tree:
+        variable = tree[sequence.name]["predicted_hypotheses_3d_world"]
+        assert variable.dims == ("hypothesis", "frame", "person", "joint", "xyz")
+        assert variable.coords["hypothesis"].values.tolist() == [0, 1]
+    assert again.prediction == sequence.prediction
+    for name in ("predicted_3d_world", "predicted_hypotheses_3d_world", "predicted_spread", "predicted_status"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sequence, name))
