@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,10 @@ import numpy as np
 
 from finepose_mp import schema
 from finepose_mp.config import DataConfig
+from finepose_mp.datasets import timing
+from finepose_mp.datasets.joints import conversion
 from finepose_mp.datasets.splits import DataError, assert_no_leak, sequence_split, takes_of_split
+from finepose_mp.skeletons import JOINT_SETS
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,20 @@ class Track:
     person: str
     camera_index: int
     person_index: int
-    length: int  # frames of the take
+    length: int  # frames that are read of the take
     scene: str
     camera_kind: str
     camera_model: str
     image_size: tuple[int, int]  # width, height, px
     action: str
-    fps: float
+    fps: float  # of the frames that are read
     simulated: bool
+    joint_set: str | None = None  # of the file; None: that of the model
+    step: float = 1.0  # recorded frames for each one that is read; see `datasets.timing`
+
+    def recorded_frames(self, start: int, stop: int) -> np.ndarray:
+        """Positions (stop - start,) in the file of the frames start..stop."""
+        return timing.recorded_frames(start, stop, self.step)
 
     @property
     def take(self) -> str:
@@ -48,11 +57,12 @@ def list_tracks(data: DataConfig, split: str) -> list[Track]:
     """Every person in every wanted camera of one split, sorted by take, camera and person.
 
     Cameras of other kinds than `data.camera_kinds` and scenes beside `data.scenes` are left out, and so is the wearer
-    in their own cameras.
+    in their own cameras. Takes are read at `data.frame_rate` where it is given.
 
     Raises:
         FileNotFoundError, schema.SchemaError: a file is missing or does not keep the contract.
-        DataError: a take in two files, an unknown scene, another joint set, or no track at all; with counts.
+        DataError: a take in two files, an unknown scene, a joint set without the root of the model's, a take recorded
+            at a lower rate than asked for, or no track at all; with counts.
     """
     takes = _list_takes(data)
     _check_scenes(data, takes)
@@ -68,6 +78,18 @@ def list_tracks(data: DataConfig, split: str) -> list[Track]:
     if not tracks:
         raise DataError(_nothing_found(data, split, takes, in_split))
     return tracks
+
+
+def sequence_tracks(path: Path, sequence: str, data: DataConfig) -> list[Track]:
+    """Every person in every camera of one sequence, whatever its split, at its own frame rate; by camera and person.
+
+    Raises:
+        FileNotFoundError, schema.SchemaError: the file is missing or does not keep the contract.
+        DataError: its joints do not have the model's root.
+    """
+    with schema.open_file(path) as file:
+        joints = _joint_set_of(file, path, data)
+        return list(_read_take(Path(path), file[sequence], data.split_scheme, joints).tracks)
 
 
 class Windows(NamedTuple):
@@ -148,19 +170,38 @@ def _list_takes(data: DataConfig) -> list[_Take]:
 
 def _takes_of_file(path: Path, data: DataConfig) -> Iterator[_Take]:
     with schema.open_file(path) as file:
-        found = str(file.attrs.get("joint_set"))
-        if found != data.joint_set:
-            raise DataError(
-                f"{path}: its joints are {found}, data.joint_set is {data.joint_set}; set data.joint_set={found}"
-            )
+        joints = _joint_set_of(file, path, data)
         for name in schema.sequence_names(file):
             try:
-                yield _read_take(Path(path), file[name], data.split_scheme)
+                take = _read_take(Path(path), file[name], data.split_scheme, joints)
             except (KeyError, DataError) as error:
                 raise schema.SchemaError(f"{path}: {name}: {error.args[0]}; check it with tools/validate.py") from error
+            yield replace(take, tracks=tuple(_at_rate(track, data.frame_rate) for track in take.tracks))
 
 
-def _read_take(path: Path, group: h5py.Group, scheme: str) -> _Take:
+def _joint_set_of(file: h5py.File, path: Path, data: DataConfig) -> str:
+    found = str(file.attrs.get("joint_set"))
+    if found not in JOINT_SETS:
+        raise schema.SchemaError(f"{path}: unknown joint set {found!r}; known: {', '.join(JOINT_SETS)}")
+    try:
+        conversion(found, data.joint_set).check_root()
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return found
+
+
+def _at_rate(track: Track, rate: float | None) -> Track:
+    """A track of a whole recording, read at a rate in Hz."""
+    try:
+        step = timing.frames_per_step(track.fps, rate)
+    except ValueError as error:
+        raise DataError(f"{track.file}: {track.sequence} is {error}") from error
+    if step == 1:
+        return track
+    return replace(track, length=timing.length_at(track.length, step), fps=track.fps / step, step=step)
+
+
+def _read_take(path: Path, group: h5py.Group, scheme: str, joints: str) -> _Take:
     attributes = dict(group.attrs)
     name, simulated = group.name.strip("/"), bool(attributes["simulated"])
     tracks = []
@@ -190,6 +231,7 @@ def _read_take(path: Path, group: h5py.Group, scheme: str) -> _Take:
                     action=attributes["action"],
                     fps=float(attributes["fps"]),
                     simulated=simulated,
+                    joint_set=joints,
                 )
             )
     tracks.sort(key=lambda track: (track.camera, track.person))

@@ -10,6 +10,7 @@ import numpy as np
 from finepose_mp import cameras, schema
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.index import Track
+from finepose_mp.datasets.joints import conversion
 from finepose_mp.skeletons import joint_set
 
 Arrays = dict[str, np.ndarray]
@@ -22,6 +23,9 @@ _COMMON_VARIABLES = ("frame", "joints_3d_world", "joint_status", "world_to_camer
 def read_track(track: Track, data: DataConfig, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray | str]:
     """What a model sees of a track in frames start..stop, T = stop - start of them.
 
+    Joints are those of `data.joint_set`, converted where the file has others (see `datasets.joints`), and frames those
+    of `data.frame_rate` (see `datasets.timing`).
+
     Returns a dict of numpy arrays. Masks are True where usable, and values are 0 where their mask is False.
         input_2d (T, J, 2) f4: rays (x/z, y/z) through the true lens, or screen coordinates, by `data.coordinates`.
         input_px (T, J, 2) f4, px; input_score (T, J) f4: as in the file; 1 for projected joints.
@@ -33,7 +37,7 @@ def read_track(track: Track, data: DataConfig, start: int = 0, stop: int | None 
         in_view (T, J) bool.
         root_camera (T, 3) f4, m: the root in the camera frame; ground truth, for oracle numbers only. 0 where unknown.
         camera_params (T, 15) f8, NaN beyond the model's parameters; camera_model str; image_size (2,) int, px.
-        frame (T,) i4: frame numbers of the source.
+        frame (T,) i4: frame numbers of the source, divided by the recorded frames that one read frame stands for.
 
     Raises:
         ValueError: frames beyond the take.
@@ -53,6 +57,11 @@ class TrackReader:
         self._data = data
         self._joints = joint_set(data.joint_set)
         self._reset()
+
+    @property
+    def data(self) -> DataConfig:
+        """The configuration that tracks are read under."""
+        return self._data
 
     def __enter__(self) -> "TrackReader":
         return self
@@ -88,8 +97,16 @@ class TrackReader:
             "camera_params": stored["camera_params"],
             "camera_model": track.camera_model,
             "image_size": np.array(track.image_size),
-            "frame": stored["frame"],
+            "frame": _frame_numbers(track, stored["frame"], start, stop),
         }
+
+    def read_scene(self, track: Track) -> Arrays:
+        """What scoring needs beside `read`, for all frames of a track.
+
+        joint_status (T, J) u1 as in the schema, and world_to_camera (T, 3, 4) f8, metres, NaN where unknown.
+        """
+        names = ("joint_status", "world_to_camera")
+        return {name: self._read_variable(track, name, 0, track.length) for name in names}
 
     def visible(self, track: Track) -> np.ndarray:
         """(T,) bool: frames with at least `data.min_joints_in_view` joints of the person in view."""
@@ -136,7 +153,16 @@ class TrackReader:
         }
 
     def _read_variable(self, track: Track, name: str, start: int, stop: int) -> np.ndarray:
-        """Frames start..stop of a variable, of the track's camera and person alone."""
+        """Frames start..stop of a variable, of the track's camera and person alone, in the joints of the model."""
+        if track.step == 1:
+            values = self._read_stored(track, name, start, stop)
+        else:
+            frames = track.recorded_frames(start, stop)
+            values = self._read_stored(track, name, int(frames[0]), int(frames[-1]) + 1)[frames - frames[0]]
+        return conversion(track.joint_set or self._data.joint_set, self._data.joint_set)(name, values)
+
+    def _read_stored(self, track: Track, name: str, start: int, stop: int) -> np.ndarray:
+        """Recorded frames start..stop of a variable."""
         variables = self._variables(track)
         place = {"frame": slice(start, stop), "camera": track.camera_index, "person": track.person_index}
         dims = ("frame",) if name == "frame" else schema.VARIABLES[name].dims
@@ -179,6 +205,14 @@ def _rays(pixels: np.ndarray, usable: np.ndarray, model: str, params: np.ndarray
     return rays
 
 
+def _frame_numbers(track: Track, recorded: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Numbers of the frames start..stop that count what is read: consecutive frames differ by 1, gaps stay gaps."""
+    if track.step == 1:
+        return recorded
+    skipped = recorded - track.recorded_frames(start, stop)  # frames that the source left out before each
+    return (np.arange(start, stop) + np.round(skipped / track.step)).astype(recorded.dtype)
+
+
 def _zero_unless(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(mask, values, 0).astype(np.float32)
 
@@ -195,4 +229,9 @@ def _open_variables(file: h5py.File, sequence: str) -> dict[str, h5py.Dataset]:
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_chunk_cache(0, 0, 0.0)
     names = ("frame", *schema.VARIABLES)
-    return {name: h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access)) for name in names if name in group}
+    # Read-only datasets keep what h5py otherwise asks HDF5 for in every read.
+    return {
+        name: h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access), readonly=True)
+        for name in names
+        if name in group
+    }

@@ -1,5 +1,8 @@
 """Windows of tracks as a torch dataset: what training and validation loops iterate over."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
@@ -25,15 +28,16 @@ class WindowDataset(Dataset):
     Training windows tile a take centred and may be mirrored at random; the others tile it from frame 0 (see
     `training_windows` and `evaluation_windows`). Samples are a function of (data, split, training, seed, epoch, index):
     neither the number of workers nor the order of access changes them. Frames are read when asked for, and tracks are
-    kept in memory up to `cache_bytes` in each process.
+    kept in memory, shared by forked workers, up to `cache_bytes` (None: `data.cache_mb`).
 
     Attributes:
         tracks: the tracks that the windows come from.
+        files: (len,) int, position in `data.files` of the file that each window comes from.
         windows_without_person: number of windows left out because the person is out of view all the time.
     """
 
     def __init__(
-        self, data: DataConfig, split: str, training: bool, seed: int = 0, cache_bytes: int = 512 * 2**20
+        self, data: DataConfig, split: str, training: bool, seed: int = 0, cache_bytes: int | None = None
     ) -> None:
         self.tracks = list_tracks(data, split)
         if training:
@@ -50,7 +54,11 @@ class WindowDataset(Dataset):
                 f"split {split}: in none of {self.windows_without_person} windows are data.min_joints_in_view = "
                 f"{data.min_joints_in_view} joints of the person in view; lower it, or choose other data.camera_kinds"
             )
-        self._cache = TrackCache(TrackReader(data), cache_bytes)
+        order = {Path(path): number for number, path in enumerate(data.files)}
+        self.files = np.array([order[track.file] for track in self.tracks])[self._items[:, 0]]
+        self._draws = math.ceil(max(data.sampling_weights or [1.0]))
+        cache_bytes = data.cache_mb * 2**20 if cache_bytes is None else cache_bytes
+        self._cache = TrackCache(TrackReader(data), self.tracks, cache_bytes)
         # In shared memory, because persistent workers keep the copy of the dataset that they started with.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -68,10 +76,13 @@ class WindowDataset(Dataset):
             frame_mask (N,) bool: False in padding.
             score_mask (N,) bool: False where another window gives the frame's prediction, and in padding.
             mirrored (bool), text (the action in words), scene (its title), seed (random bits for the sample), index.
+
+        Where `data.sampling_weights` let an epoch draw a window several times, index i + d * len is the d-th further
+        draw of window i: the same frames with other random bits.
         """
-        if not 0 <= index < len(self):
+        if not 0 <= index < len(self) * self._draws:
             raise IndexError(f"window {index} of {len(self)}")
-        track_number, row = self._items[index]
+        track_number, row = self._items[index % len(self)]
         track = self.tracks[track_number]
         sample = self._read(track, self._tilings[track.length], row)
         seed, coin = sample_bits(self._seed, int(self._epoch), index)
@@ -82,9 +93,20 @@ class WindowDataset(Dataset):
         about = {"mirrored": mirrored, "text": track.action, "scene": track.scene, "seed": seed, "index": index}
         return {**tensors, **about}
 
+    def summary(self) -> dict:
+        """What the windows are made of, as plain numbers: frame rates in Hz, and windows and joint set of each file."""
+        sets = {track.file: track.joint_set for track in self.tracks}
+        return {
+            "frame_rates_hz": sorted({round(track.fps, 3) for track in self.tracks}),
+            "files": {
+                str(path): {"joint_set": sets.get(Path(path)), "windows": int((self.files == number).sum())}
+                for number, path in enumerate(self._data.files)
+            },
+        }
+
     def track_number(self, index: int) -> int:
         """Position in `tracks` of the track that a window comes from."""
-        return int(self._items[index, 0])
+        return int(self._items[index % len(self), 0])
 
     def _read(self, track: Track, windows: Windows, row: int) -> dict:
         frames, frame_mask = windows.frames[row], windows.frame_mask[row]

@@ -1,15 +1,31 @@
 """Typed configuration of a run: YAML files and `key=value` overrides; unknown keys are errors."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from finepose_mp.schema import CAMERA_KINDS
 from finepose_mp.skeletons import JOINT_SETS
 
 CONDITIONS = ("none", "scene", "action", "learned")  # of prompts; see finepose_mp.prompts
+
+
+class Preset(NamedTuple):
+    """Sampling settings that belong together."""
+
+    hypotheses: int
+    sampling_steps: int
+    flip: bool
+
+    @property
+    def passes(self) -> int:
+        """Poses that the network denoises for one pose of the result."""
+        return self.hypotheses * self.sampling_steps * (2 if self.flip else 1)
+
+
+PRESETS = {"fast": Preset(5, 2, True), "balanced": Preset(10, 5, True), "paper": Preset(20, 10, True)}
 
 
 class ConfigError(ValueError):
@@ -24,6 +40,8 @@ class DataConfig(_Section):
     """Which windows of which files a model sees, and in which coordinates."""
 
     files: list[Path] = Field(min_length=1)
+    # How often an epoch draws each training window of each file: 2 is twice, 0.5 half of them. None: each once.
+    sampling_weights: list[Annotated[float, Field(gt=0)]] | None = None
     joint_set: Literal[tuple(JOINT_SETS)] = "coco17"
     split_scheme: Literal["official", "within_scene"] = "official"
     camera_kinds: list[Literal[CAMERA_KINDS]] = Field(default=["ego_rgb"], min_length=1)
@@ -31,6 +49,7 @@ class DataConfig(_Section):
     input_2d: Literal["detected", "projected"] = "detected"
     coordinates: Literal["rays", "screen"] = "rays"
     window: int = Field(default=27, ge=1)  # frames
+    frame_rate: float | None = Field(default=None, gt=0)  # Hz that takes are read at; None: as they were recorded
     train_stride: int | None = Field(default=None, ge=1)  # frames between windows; None: windows do not overlap
     min_score: float = Field(default=0.3, ge=0, le=1)  # detections below count as missing
     min_joints_in_view: int = Field(default=5, ge=1)  # fewer: the person is out of view in that frame
@@ -38,6 +57,14 @@ class DataConfig(_Section):
     missing: Literal["masked", "zeros"] = "masked"  # zeros: the papers' way, for comparison
     flip: bool = True  # mirror half of the training windows at random
     num_workers: int = Field(default=0, ge=0)
+    cache_mb: int = Field(default=1536, ge=0)  # of decoded tracks, shared by workers: Human3.6M's training set fits
+
+    @model_validator(mode="after")
+    def _weigh_every_file(self) -> "DataConfig":
+        weights = self.sampling_weights
+        if weights is not None and len(weights) != len(self.files):
+            raise ValueError(f"sampling_weights has {len(weights)} numbers for {len(self.files)} files; give one each")
+        return self
 
 
 class PromptConfig(_Section):
@@ -87,17 +114,37 @@ class TrainingConfig(_Section):
     grad_clip: float | None = Field(default=1.0, gt=0)  # L2 norm; None: no clipping
     ema_decay: float = Field(default=0.999, ge=0, lt=1)  # 0: no averaging
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    micro_batch: int | None = Field(default=None, ge=1)  # windows per pass and process; None: a batch in one pass
+    activation_checkpointing: bool = False  # compute blocks twice instead of keeping what happened inside them
+    compile: bool = False  # with torch.compile
     validate_every: int = Field(default=1, ge=1)  # epochs
     trackers: list[str] = []  # names that Accelerate knows, beside metrics.jsonl
 
 
 class EvaluationConfig(_Section):
-    """Sampling at test time."""
+    """Sampling at test time. `preset`, a name of PRESETS, may stand for hypotheses, sampling_steps and flip."""
 
     hypotheses: int = Field(default=5, ge=1)
     sampling_steps: int = Field(default=3, ge=1)
     flip: bool = True  # average with the mirrored input inside every step
     batch_size: int = Field(default=16, ge=1)  # windows at once, on each process
+    memory_mb: int = Field(default=1024, ge=1)  # for activations: windows and hypotheses are taken in chunks that fit
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the matrix products; coordinates stay in float32
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("preset") is None:
+            return {k: v for k, v in values.items() if k != "preset"} if isinstance(values, dict) else values
+        values = dict(values)
+        name = values.pop("preset")
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+        preset = PRESETS[name]._asdict()
+        if differing := [key for key in preset if values.get(key, preset[key]) != preset[key]]:
+            said = ", ".join(f"{key} {values[key]}" for key in differing)
+            raise ValueError(f"preset {name} says otherwise than {said}; leave out the one or the other")
+        return values | preset
 
 
 class Config(_Section):

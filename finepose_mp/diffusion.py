@@ -28,9 +28,13 @@ class CosineSchedule:
 
     def add_noise(self, clean: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Y_t = sqrt(abar_t) Y_0 + sqrt(1 - abar_t) noise, unbounded; t is (B,), the poses are (B, ...)."""
-        abar = self.alphas_cumprod[t.cpu()].view(-1, *(1,) * (clean.dim() - 1))
-        keep, mix = abar.sqrt().to(clean), (1 - abar).sqrt().to(clean)
+        keep, mix = (weight.view(-1, *(1,) * (clean.dim() - 1)).to(clean) for weight in self.weights(t.cpu()))
         return keep * clean + mix * noise
+
+    def weights(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(abar_t) of the clean pose and sqrt(1 - abar_t) of the noise, (B,) float64; times (B,) on the CPU."""
+        abar = self.alphas_cumprod[t]
+        return abar.sqrt(), (1 - abar).sqrt()
 
     def noise_in(self, noisy: Tensor, t: int, clean: Tensor) -> Tensor:
         """The noise that turns `clean` into `noisy` at time t: (Y_t / sqrt(abar_t) - Y_0) / sqrt(1/abar_t - 1)."""

@@ -4,6 +4,7 @@
     versions.json             software and device of the start and of every continuation
     metrics.jsonl             one line per epoch
     training_mean_pose.json   mean root-relative pose of the training targets, the baseline of evaluations
+    training_data.json        what the training windows were made of: frame rates, joint sets, windows of each file
     text_tower.safetensors    of a prompted model: its frozen text encoder, which its weights leave out
     best/model.safetensors    averaged (EMA) weights at the lowest validation error
     last/model.safetensors    averaged weights of the last checkpoint
@@ -33,6 +34,7 @@ from finepose_mp.models import build_model
 from finepose_mp.skeletons import joint_set
 
 CONFIG, VERSIONS, METRICS, MEAN_POSE = "config.yaml", "versions.json", "metrics.jsonl", "training_mean_pose.json"
+TRAINING_DATA = "training_data.json"
 WEIGHTS, STATE, TEXT_TOWER = "model.safetensors", "state", "text_tower.safetensors"
 CHECKPOINTS = ("best", "last")
 
@@ -114,6 +116,17 @@ def read_mean_pose(run_dir: Path) -> np.ndarray:
     content = json.loads(existing(Path(run_dir), MEAN_POSE).read_text())
     unknown = [np.nan] * 3
     return np.array([content["joints"][joint] or unknown for joint in joint_set(content["joint_set"]).joints])
+
+
+def write_training_data(run_dir: Path, summary: dict) -> None:
+    """Writes what the training windows were made of; see `datasets.windows.WindowDataset.summary`."""
+    _write_text(run_dir / TRAINING_DATA, json.dumps(summary, indent=2))
+
+
+def read_training_data(run_dir: Path) -> dict | None:
+    """What the training windows were made of; None for a run that does not say."""
+    path = Path(run_dir) / TRAINING_DATA
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 @contextmanager

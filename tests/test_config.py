@@ -41,7 +41,7 @@ def test_dumped_configuration_reads_back_equal(write, tmp_path):
         (MINIMAL, ["sede=1"], "unknown key sede; known here: seed, run_dir"),
         ("run_dir: x", [], "data: Field required"),
         (MINIMAL, ["data.window=0"], "data.window: Input should be greater than or equal to 1"),
-        (MINIMAL, ["data.joint_set=coco18"], "data.joint_set: Input should be 'coco17', 'h36m17' or 'mpi17'"),
+        (MINIMAL, ["data.joint_set=coco18"], "data.joint_set: Input should be 'coco17', 'h36m17', 'mpi17'"),
         (MINIMAL, ["data.camera_kinds=[helmet]"], "data.camera_kinds.0: Input should be 'ego_rgb'"),
         (MINIMAL, ["model.width=100"], "model.width 100 is not a multiple of model.heads 8"),
         (MINIMAL, ["evaluation.sampling_steps=1001"], "sampling_steps 1001 exceeds diffusion.timesteps 1000"),

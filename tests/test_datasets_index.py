@@ -13,6 +13,7 @@ from finepose_mp import schema
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.index import Track, evaluation_windows, list_tracks, training_windows
 from finepose_mp.datasets.splits import DataError, assert_no_leak, sequence_split, takes_of_split
+from finepose_mp.skeletons import JOINT_SETS, JointSet
 
 LENGTHS = (60, 242, 243, 244, 300, 486, 487, 1000)
 
@@ -135,9 +136,19 @@ def test_nothing_found_is_an_error_with_counts(tmp_path):
         list_tracks(_config(path, camera_kinds=["ego_slam"]), "test")
 
 
-def test_other_joint_set_than_the_files(contract):
-    with pytest.raises(DataError, match=r"its joints are coco17, data.joint_set is h36m17; set data.joint_set=coco17"):
-        list_tracks(_config(contract, joint_set="h36m17"), "train")
+def test_joints_that_do_not_determine_the_models_root_are_refused_and_the_ways_out_named(tmp_path, monkeypatch):
+    path = write_contract_file(tmp_path / "a.h5", frames=5)
+    with h5py.File(path, "r+") as file:
+        file.attrs["joint_set"] = "face"
+    with pytest.raises(schema.SchemaError, match="unknown joint set 'face'; known: coco17"):
+        list_tracks(_config(path), "train")
+    monkeypatch.setitem(JOINT_SETS, "face", JointSet("face", ("nose", "left_eye", "right_eye"), (-1, 0, 0), (0,)))
+    with pytest.raises(
+        DataError,
+        match=r"a.h5: its joints are face, which do not determine pelvis, the root of data.joint_set h36m17; "
+        "set data.joint_set to one of face",
+    ):
+        list_tracks(_config(path, joint_set="h36m17"), "train")
 
 
 # --- files that cannot be used -----------------------------------------------------------------------------------

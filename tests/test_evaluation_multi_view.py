@@ -10,8 +10,8 @@ from test_evaluation_scoring import FPS, FRAMES, LENS, make_lifted, make_track
 from finepose_mp import cameras
 from finepose_mp.evaluation.multi_view import CAMERA, MULTI_VIEW_AGGREGATIONS, score_person
 from finepose_mp.evaluation.scoring import METRICS, MILLIMETRES
-from finepose_mp.inference.views import View
 from finepose_mp.geometry import apply_rigid
+from finepose_mp.inference.views import View
 from finepose_mp.skeletons import COCO17
 
 MIN_KEYPOINTS = 5

@@ -7,7 +7,7 @@ from reference_finepose import ACTIONS, JOINTS, WINDOW, T, published_finepose, p
 from reference_network import normal
 
 from finepose_mp.diffusion import CosineSchedule, ddim_sample
-from finepose_mp.inference.lifting import mirror_averaged
+from finepose_mp.inference.mirroring import mirror_averaged, with_mirrored
 from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.released import published_name
 from finepose_mp.skeletons import H36M17
@@ -177,16 +177,14 @@ def test_slots_learn_where_the_released_ones_do_not(compatibility, inputs):
 )
 def test_sampling_equals_the_published_one(golden, request, fixture, key):
     network = request.getfixturevalue(fixture)
-    input_2d = torch.from_numpy(golden["ddim_x2d"])
-
-    def predict(x, noisy, t, mask):
-        return network(x, noisy, torch.full((len(x),), t), mask, prompt)
+    input_2d, flip = torch.from_numpy(golden["ddim_x2d"]), key.endswith("_flip")
 
     with torch.inference_mode():
-        prompt = network.encode_prompts(ACTIONS)
-        denoise = mirror_averaged(predict, input_2d, None, H36M17)
-        if key.endswith("noflip"):
-            denoise = lambda noisy, t: predict(input_2d, noisy, t, None)  # noqa: E731
+        seen = with_mirrored(input_2d, None, H36M17)[0] if flip else input_2d
+        conditions = network.condition(seen, None, network.encode_prompts(ACTIONS))
+        denoise = lambda noisy, t: network.denoise(conditions, noisy, torch.full((len(noisy),), t))  # noqa: E731
+        if flip:
+            denoise = mirror_averaged(denoise, H36M17)
         noise = lambda draw: torch.from_numpy(golden[f"ddim_noise_{draw}"])  # noqa: E731
         found = ddim_sample(denoise, noise, CosineSchedule(), 3, 1.1)
     assert_equals(found.transpose(0, 1), golden[key])  # published (B, S, H, N, J, 3)

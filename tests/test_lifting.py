@@ -8,7 +8,8 @@ from training_runs import small_config, small_data
 
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.reader import read_track
-from finepose_mp.inference.lifting import lift_tracks, lift_windows, mirrored
+from finepose_mp.inference.lifting import lift_tracks, lift_windows
+from finepose_mp.inference.mirroring import mirrored
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import COCO17
 

@@ -18,7 +18,8 @@ from finepose_mp import runs
 from finepose_mp.config import Config
 from finepose_mp.datasets.windows import WindowDataset
 from finepose_mp.training import loop
-from finepose_mp.training.loop import TrainingError, moving_average, train
+from finepose_mp.training.averaging import MovingAverage
+from finepose_mp.training.loop import TrainingError, train
 
 
 @pytest.fixture(scope="module")
@@ -148,14 +149,19 @@ def test_without_averaging_the_saved_model_is_the_trained_one(data, tmp_path):
 
 
 def test_the_average_forgets_the_start_and_then_decays_as_configured():
-    average = moving_average(0.9)
-    value = [torch.zeros(1)]
-    for update in range(1, 3):
-        average(value, [torch.ones(1)], torch.tensor(update))
-    assert value[0].item() == pytest.approx(1 - 2 / 11 * 3 / 12)
-    value = [torch.zeros(1)]
-    average(value, [torch.ones(1)], torch.tensor(1000))
-    assert value[0].item() == pytest.approx(0.1)
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(network.weight)
+    average = MovingAverage(network, 0.9)
+    average.update(network)
+    torch.nn.init.ones_(network.weight)
+    for _ in range(2):
+        average.update(network)
+    assert average.module.weight.item() == pytest.approx(1 - 2 / 11 * 3 / 12)
+    for _ in range(1000):
+        average.update(network)
+    torch.nn.init.zeros_(network.weight)
+    average.update(network)
+    assert average.module.weight.item() == pytest.approx(0.9)
 
 
 def test_the_deterministic_lifter_trains_in_bfloat16(data, tmp_path):

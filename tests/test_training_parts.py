@@ -6,6 +6,7 @@ from training_runs import small_config, small_data
 
 from finepose_mp.config import DataConfig, DiffusionConfig
 from finepose_mp.datasets.index import list_tracks
+from finepose_mp.datasets.sampler import EpochSampler
 from finepose_mp.datasets.windows import WindowDataset, collate
 from finepose_mp.models import D3DP, MixSTE
 from finepose_mp.training.batches import GlobalBatches
@@ -19,7 +20,7 @@ def epoch_of(windows: int, batch_size: int, processes: int, epoch: int = 0, batc
     """The windows of every step, all processes together."""
     shares = []
     for process in range(processes):
-        batches = GlobalBatches(windows, 0, batch_size, process, processes)
+        batches = GlobalBatches(EpochSampler(windows, 0), batch_size, process, processes)
         batches.start_at(epoch, batch)
         shares.append(list(batches))
     assert len({len(share) for share in shares}) == 1, "every process takes the same number of steps"
@@ -47,7 +48,7 @@ def test_a_batch_larger_than_the_data_holds_all_of_it():
 
 def test_more_processes_than_windows_in_a_batch_are_refused():
     with pytest.raises(ValueError, match="50 training windows in batches of 2 are too few for 3 processes"):
-        GlobalBatches(50, 0, 2, 0, 3)
+        GlobalBatches(EpochSampler(50, 0), 2, 0, 3)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from finepose_mp import evaluation, schema, visualization
 from finepose_mp.config import CONDITIONS
 from finepose_mp.schema import CAMERA_KINDS
-from finepose_mp.skeletons import joint_set
+from finepose_mp.skeletons import convert, joint_set
 
 
 def main() -> int:
@@ -45,15 +45,19 @@ def run(arguments: argparse.Namespace) -> None:
         prompt_condition=arguments.prompt,
         legacy_overlap=arguments.legacy_overlap,
         align_then_choose=arguments.align_then_choose,
+        frame_rate=arguments.frame_rate,
+        keep_unreadable=arguments.keep_unreadable_clip,
+        drop_shifted=arguments.drop_shifted_takes,
     )
-    outcome = evaluation.evaluate(arguments.run, arguments.data, options)
+    outcome = evaluation.evaluate(arguments.run, arguments.data, options, arguments.protocol)
     if outcome is None:
         return
     evaluation.write_results(outcome.results, paths)
     pictures = [draw(scene, example, paths[1]) for scene, example in outcome.examples.items()]
     print(evaluation.headline_table(outcome.results))
     print(f"\nMPJPE in mm{_warning(outcome.results)}. All numbers: {paths[0]} and {paths[1]}")
-    print(f"Pictures: {', '.join(map(str, pictures))}")
+    if pictures:
+        print(f"Pictures: {', '.join(map(str, pictures))}")
 
 
 def draw(scene: str, example: evaluation.Example, report: Path) -> Path:
@@ -63,7 +67,8 @@ def draw(scene: str, example: evaluation.Example, report: Path) -> Path:
         joints = joint_set(file.attrs["joint_set"])
     others = visualization.cameras_with_most_people(sequence, example.frame_index, 4)
     views = [example.camera, *(name for name in others if name != example.camera)][:4]
-    prediction = visualization.Prediction(example.predicted_3d_world(), example.caption)
+    poses, _ = convert(example.predicted_3d_world(), example.joint_set, joints.name)
+    prediction = visualization.Prediction(poses, example.caption)
     path = report.with_name(f"{report.stem}_{scene.lower().replace(' ', '_')}.png")
     visualization.scene_figure(sequence, joints, example.frame_index, views, prediction).savefig(path)
     return path
@@ -76,7 +81,12 @@ def _warning(results: dict) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="directory of a training run")
-    parser.add_argument("--data", type=Path, required=True, help="HDF5 file of this toolkit, with the run's joint set")
+    parser.add_argument("--data", type=Path, required=True, help="HDF5 file of this toolkit")
+    parser.add_argument(
+        "--protocol",
+        choices=tuple(evaluation.PROTOCOLS),
+        help="how scores are counted and tabled (default: the one that fits the file's data set)",
+    )
     parser.add_argument(
         "--split", choices=("test", "val"), default="test", help="of the run's own split scheme (default: test)"
     )
@@ -106,9 +116,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--align-then-choose",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="P-MPJPE and N-MPJPE of J-Agg and oracle rows as in the papers' code: align every hypothesis to the "
-        "truth, then choose (default: align the pose that was composed)",
+        "truth, then choose (default: with protocol human36m; otherwise the pose that was composed is aligned)",
+    )
+    parser.add_argument(
+        "--frame-rate", type=float, metavar="HZ", help="read the file at this rate (default: the run's, or as recorded)"
+    )
+    parser.add_argument(
+        "--keep-unreadable-clip",
+        action="store_true",
+        help="human36m: score S11's Directions too, which the literature leaves out for one unreadable video",
+    )
+    parser.add_argument(
+        "--drop-shifted-takes",
+        action="store_true",
+        help="human36m: leave out S9's three takes whose poses lie 200 mm off the images",
     )
     parser.add_argument("--out", type=Path, help="folder for the results (default: the run directory)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")

@@ -29,6 +29,7 @@ class Example:
     frame_index: int  # position in the sequence
     frame: int  # number in the source
     simulated: bool
+    joint_set: str  # of the poses, by name
     person: list[str]
     predicted_3d: np.ndarray  # (P, J, 3)
     true_3d: np.ndarray  # (P, J, 3)
@@ -65,10 +66,12 @@ def find_example(lifted: list[LiftedTrack], joints: JointSet) -> Example | None:
     if not people[t]:
         return None
     track = lifted[0].track
+    frame_index = int(track.recorded_frames(t, t + 1)[0])
     with schema.open_file(track.file) as file:
         group = file[track.sequence]
         person = group["person"].asstr()[...].tolist()
-        world_to_camera = group["world_to_camera"][track.camera_index, t]
+        world_to_camera = group["world_to_camera"][track.camera_index, frame_index]
+        frame = int(group["frame"][frame_index])
     predicted, true = np.full((2, len(person), len(joints), 3), np.nan)
     true_root = np.full((len(person), 3), np.nan)
     for each, mask in zip(lifted, scored[:, t], strict=True):
@@ -83,9 +86,10 @@ def find_example(lifted: list[LiftedTrack], joints: JointSet) -> Example | None:
         sequence=track.sequence,
         camera=track.camera,
         camera_kind=track.camera_kind,
-        frame_index=t,
-        frame=int(lifted[0].frame[t]),
+        frame_index=frame_index,
+        frame=frame,
         simulated=track.simulated,
+        joint_set=joints.name,
         person=person,
         predicted_3d=predicted,
         true_3d=true,

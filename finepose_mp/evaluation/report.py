@@ -10,7 +10,7 @@ def render(results: dict) -> str:
     choices = results["choices"]
     parts = [
         f"# {choices['run']} on {choices['data file']} ({choices['split']} split)",
-        _simulation_warning(results),
+        simulation_warning(results),
         "## MPJPE (mm)",
         headline_table(results),
         _reading_help(results),
@@ -31,7 +31,7 @@ def render(results: dict) -> str:
         "## Counts",
         _counts(results),
         "## Every choice that changes a number",
-        _choices(results),
+        choices_table(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -40,15 +40,15 @@ def headline_table(results: dict) -> str:
     """MPJPE of every row that needs no truth, scenes as columns, and the reduction against the training mean pose."""
     rows = [row for row, about in results["aggregations"].items() if about["kind"] != "oracle"]
     scenes = list(results["scenes"])
-    lines = [[_label(results, row), *_with_intervals(results, row)] for row in rows]
+    lines = [[label(results, row), *_with_intervals(results, row)] for row in rows]
     headline = results["headline"]
     reduction, ranges = results["reduction_percent"], results["intervals"]["reduction_percent"]
     cells = [_cell(reduction[scene][headline], ranges[scene][headline], " %") for scene in scenes]
     lines.append(["First row against the baseline: reduction", *cells])
-    return _table(["", *map(_title, scenes)], lines)
+    return table(["", *map(title, scenes)], lines)
 
 
-def _simulation_warning(results: dict) -> str:
+def simulation_warning(results: dict) -> str:
     if results["simulated"] == "none":
         return ""
     which = "All evaluated takes are" if results["simulated"] == "all" else "Some evaluated takes are"
@@ -64,7 +64,7 @@ def _reading_help(results: dict) -> str:
         f"In brackets: {intervals['confidence']:.0%} bootstrap interval over takes (whole takes resampled within each "
         f"scene, {intervals['samples']} times)."
     )
-    reasons = [f"{_title(scene)}: {why}" for scene, why in intervals["without_interval"].items()]
+    reasons = [f"{title(scene)}: {why}" for scene, why in intervals["without_interval"].items()]
     return text + (f" No interval for {'; '.join(reasons)}." if reasons else "")
 
 
@@ -83,7 +83,16 @@ def _what_was_scored(results: dict) -> str:
         f"Input: {choices['2D source']} keypoints as {choices['2D coordinates']}; {sampling}, {mirrored}; "
         f"prompt condition: {choices['prompt condition']}. Within a scene every scored joint weighs the same; the mean "
         "of scenes is unweighted. The baseline predicts the mean pose of the training set everywhere and is scored on "
-        "the same joints. " + _how_j_agg_chooses(choices)
+        "the same joints. " + _which_joints(choices) + _how_j_agg_chooses(choices)
+    )
+
+
+def _which_joints(choices: dict) -> str:
+    if choices["joints left out"] == "none":
+        return ""
+    return (
+        f"**Of the model's joints {choices['joints compared']}; only these are scored, and not "
+        f"{', '.join(choices['joints left out'])}.** "
     )
 
 
@@ -104,13 +113,13 @@ def _multi_view_section(results: dict) -> list[str]:
     if several is None:
         return []
     scenes, count = list(several["scenes"]), several["counts"]["all scenes"]
-    lines = [[_label(several, row), *_with_intervals(several, row)] for row in several["aggregations"]]
+    lines = [[label(several, row), *_with_intervals(several, row)] for row in several["aggregations"]]
     frames = count["frames scored"]
     of_scenes = [f"{several['counts'][scene]['frames scored']:,}" for scene in scenes if scene != MEAN_OF_SCENES]
     lines.append(["Frames of a person", *of_scenes, f"{frames:,} in all"])
     return [
         "## People seen by several cameras at once: MPJPE (mm)",
-        _table(["", *map(_title, scenes)], lines),
+        table(["", *map(title, scenes)], lines),
         f"{count['people (of each take)']:,} people in {frames:,} frames in which at least two cameras "
         f"({count['views of the scored frames'] / frames:.1f} on average) have keypoints of them, "
         f"{count['joints scored']:,} joints. Each person and frame counts once, so that these numbers compare with one "
@@ -124,10 +133,10 @@ def _oracle_section(results: dict) -> list[str]:
     if not rows:
         return []
     scenes = list(results["scenes"])
-    lines = [[_label(results, row), *_with_intervals(results, row)] for row in rows]
+    lines = [[label(results, row), *_with_intervals(results, row)] for row in rows]
     return [
         "## Oracle: MPJPE (mm) with the choice made by the truth",
-        _table(["", *map(_title, scenes)], lines),
+        table(["", *map(title, scenes)], lines),
         "Upper bounds on what choosing among the hypotheses could give: each row picks with the true pose at hand, or "
         "with the true position of the root (J-Agg as in the papers). They fall with the spread and number of "
         "hypotheses alone and are not comparable with single predictions. "
@@ -144,10 +153,10 @@ def _all_metrics(results: dict) -> str:
             continue
         lines = [
             [f"{metric['title']} ({metric['unit']})"]
-            + [_number(results["scenes"][scene][name][row], _decimals(metric["unit"])) for scene in scenes]
+            + [number(results["scenes"][scene][name][row], _decimals(metric["unit"])) for scene in scenes]
             for name, metric in results["metrics"].items()
         ]
-        sections.append(_table([_label(results, row), *map(_title, scenes)], lines))
+        sections.append(table([label(results, row), *map(title, scenes)], lines))
     note = (
         "P-MPJPE: after the best similarity transform of each frame, reflections excluded; N-MPJPE: after the best "
         f"scale; where J-Agg and the oracles choose, {results['choices']['P-MPJPE and N-MPJPE']}. MPJVE and "
@@ -161,26 +170,26 @@ def _by_camera_kind(results: dict) -> str:
     rows = [results["headline"], BASELINE]
     scenes = list(results["scenes"])
     lines = [
-        [kind, _label(results, row)] + [_number(tables.get(scene, {}).get("mpjpe", {}).get(row)) for scene in scenes]
+        [kind, label(results, row)] + [number(tables.get(scene, {}).get("mpjpe", {}).get(row)) for scene in scenes]
         for kind, tables in results["per_camera_kind"].items()
         for row in rows
     ]
-    return _table(["Camera kind", "", *map(_title, scenes)], lines, text_columns=2)
+    return table(["Camera kind", "", *map(title, scenes)], lines, text_columns=2)
 
 
 def _root_errors(results: dict) -> str:
     of_scenes, scenes = results["root_error"], list(results["root_error"])
     parts = {"mm": "distance from the true root", "along the line of sight, mm": "of it along the line of sight"}
     lines = [
-        [kind, title, *(_number(of_scenes[scene][kind][part]) for scene in scenes)]
+        [kind, name, *(number(of_scenes[scene][kind][part]) for scene in scenes)]
         for kind in of_scenes[MEAN_OF_SCENES]
-        for part, title in parts.items()
+        for part, name in parts.items()
     ]
     if results["multi_view"] is not None:
         several = results["multi_view"]["root_error"]
-        cells = [_number(several[scene]["all"]["mm"]) if scene in several else "-" for scene in scenes]
+        cells = [number(several[scene]["all"]["mm"]) if scene in several else "-" for scene in scenes]
         lines.append(["all cameras together", "people seen by several cameras at once", *cells])
-    return _table(["Camera kind", "", *map(_title, scenes)], lines, text_columns=2) + (
+    return table(["Camera kind", "", *map(title, scenes)], lines, text_columns=2) + (
         "\n\nOf the root in space, from the predicted pose and the 2D alone. Means over scored frames whose keypoints "
         "determine it; how many do not is among the counts."
     )
@@ -190,33 +199,33 @@ def _by_joint(results: dict) -> str:
     headline, scenes = results["headline"], list(results["scenes"])
     of_scene = {scene: results["per_joint_mpjpe"][scene][headline] for scene in scenes}
     lines = [
-        [joint.replace("_", " "), *(_number(of_scene[scene][joint]) for scene in scenes)]
+        [joint.replace("_", " "), *(number(of_scene[scene][joint]) for scene in scenes)]
         for joint in of_scene[MEAN_OF_SCENES]
     ]
-    return _table([_label(results, headline), *map(_title, scenes)], lines)
+    return table([label(results, headline), *map(title, scenes)], lines)
 
 
 def _by_take(results: dict) -> str:
     rows = (results["headline"], BASELINE)
     lines = [
-        [take, about["scene"], *(_number(about["mpjpe"][row]) for row in rows), f"{about['joints scored']:,}"]
+        [take, about["scene"], *(number(about["mpjpe"][row]) for row in rows), f"{about['joints scored']:,}"]
         for take, about in results["per_take"].items()
     ]
-    titles = [_label(results, row) for row in rows]
-    return _table(["Take", "Scene", *titles, "Joints scored"], lines, text_columns=2)
+    titles = [label(results, row) for row in rows]
+    return table(["Take", "Scene", *titles, "Joints scored"], lines, text_columns=2)
 
 
 def _counts(results: dict) -> str:
     scenes = list(results["counts"])
     names = [name for name in results["counts"]["all scenes"] if any(results["counts"][s].get(name) for s in scenes)]
     lines = [[name, *(f"{results['counts'][scene].get(name, 0):,}" for scene in scenes)] for name in names]
-    return _table(["", *map(_title, scenes)], lines) + (
+    return table(["", *map(title, scenes)], lines) + (
         "\n\nA frame is one frame of one person-camera track; a joint one joint of such a frame. What was left out is "
         "counted under the first reason that applies; lines that would be all zero are not shown."
     )
 
 
-def _choices(results: dict) -> str:
+def choices_table(results: dict) -> str:
     def text(value: object) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{key} {text(item)}" for key, item in value.items()) or "none given"
@@ -227,10 +236,10 @@ def _choices(results: dict) -> str:
         return "-" if value is None else str(value)
 
     lines = [[name, text(value)] for name, value in results["choices"].items()]
-    return _table(["Choice", "Value"], lines, text_columns=2)
+    return table(["Choice", "Value"], lines, text_columns=2)
 
 
-def _label(results: dict, row: str) -> str:
+def label(results: dict, row: str) -> str:
     """Title of a row, which says whether it is deployable or an oracle."""
     about = results["aggregations"][row]
     return about["title"] if about["kind"] == "baseline" else f"{about['title']}: {about['kind']}"
@@ -242,11 +251,11 @@ def _with_intervals(results: dict, row: str) -> list[str]:
 
 
 def _cell(value: float | None, interval: list[float] | None, unit: str = "") -> str:
-    number = _number(value) + (unit if value is not None else "")
-    return number if interval is None else f"{number} [{interval[0]:.1f}, {interval[1]:.1f}]"
+    text = number(value) + (unit if value is not None else "")
+    return text if interval is None else f"{text} [{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
-def _number(value: float | None, decimals: int = 1) -> str:
+def number(value: float | None, decimals: int = 1) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
@@ -254,11 +263,11 @@ def _decimals(unit: str) -> int:
     return 2 if unit in _UNITS_WITH_TWO_DECIMALS else 1
 
 
-def _title(scene: str) -> str:
+def title(scene: str) -> str:
     return scene[:1].upper() + scene[1:]
 
 
-def _table(header: list[str], lines: list[list[str]], text_columns: int = 1) -> str:
+def table(header: list[str], lines: list[list[str]], text_columns: int = 1) -> str:
     """A Markdown table with its columns padded, so that it also reads well on a terminal."""
     cells = [[str(cell).replace("|", "\\|") for cell in line] for line in (header, *lines)]
     widths = [max(3, *(len(line[c]) for line in cells)) for c in range(len(header))]

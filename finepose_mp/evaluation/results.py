@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from finepose_mp.evaluation.report import render
+from finepose_mp.evaluation.protocols import render
 
 
 def results_paths(folder: Path, split: str, data_file: Path, prompt_condition: str | None = None) -> tuple[Path, Path]:

@@ -84,6 +84,7 @@ class LiftedTrack:
     frame: np.ndarray  # (T,) frame numbers of the source
     view: View
     true_root_camera: np.ndarray  # (T, 3) metres, camera frame; any value where nothing may be scored
+    comparable: np.ndarray | None = None  # (J,) bool, joints that both the file and the model know; None: all of them
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,7 @@ def _tally(lifted: LiftedTrack, joints: JointSet, min_joints_in_view: int, inclu
     usable = (status == schema.OBSERVED) | (include_interpolated & (status == schema.INTERPOLATED))
     absent = (status == schema.MISSING).all(axis=-1)
     out_of_view = lifted.in_view.sum(axis=-1) < min_joints_in_view
+    unknown = np.zeros(shape[1], bool) if lifted.comparable is None else ~lifted.comparable
     rootless = ~usable[:, list(joints.root_joints)].all(axis=-1)
     not_lifted = lifted.times_scored == 0
     scored = lifted.target_mask & ~not_lifted[:, None]
@@ -294,6 +296,7 @@ def _tally(lifted: LiftedTrack, joints: JointSet, min_joints_in_view: int, inclu
     single_joints = [
         ("scored", scored),
         *((name, np.broadcast_to(left_out[:, None], shape)) for name, left_out in frames[1:4]),
+        ("left out: joint not comparable", np.broadcast_to(unknown, shape)),
         ("left out: joint missing", status == schema.MISSING),
         ("left out: joint interpolated", ~usable),
         ("left out: not lifted", np.broadcast_to(not_lifted[:, None], shape)),

@@ -55,6 +55,11 @@ def tables(scored: Scored) -> dict[str, Table]:
     return {scene: _table(values, scored.rows) for scene, values in with_mean.items()}
 
 
+def pooled(scored: Scored) -> Table:
+    """{metric: {aggregation: value}} over everything scored, whichever scene it is of."""
+    return _table(_scene_means(scored), scored.rows)
+
+
 def per_joint(scored: Scored, joints: JointSet) -> dict[str, dict[str, dict[str, float | None]]]:
     """{scene: {aggregation: {joint: MPJPE in mm}}}, and the unweighted mean of scenes."""
     means = {}

@@ -3,21 +3,21 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finepose_mp.config import Config, EvaluationConfig
+from finepose_mp.config import Config
 from finepose_mp.datasets.index import Track, Windows, evaluation_windows
 from finepose_mp.datasets.reader import TrackReader
-from finepose_mp.diffusion import CosineSchedule, Denoiser, ddim_sample, draw_noise, window_generators
+from finepose_mp.diffusion import CosineSchedule, ddim_sample, draw_noise, window_generators
+from finepose_mp.inference.memory import in_chunks, in_precision, sequences_within
+from finepose_mp.inference.mirroring import mirror_averaged, with_mirrored
 from finepose_mp.models.finepose import Prompt
 from finepose_mp.prompts import condition_text
 from finepose_mp.skeletons import JointSet, joint_set
-
-# (input_2d (B, N, J, 2), noisy poses (B, H, N, J, 3), t, input_mask (B, N, J) or None) -> clean poses
-Predictor = Callable[[Tensor, Tensor, int, Tensor | None], Tensor]
 
 
 @torch.inference_mode()
@@ -35,7 +35,10 @@ def lift_windows(
     """Root-relative poses (B, H, N, J, 3), metres, camera frame, with the root at the origin.
 
     A deterministic lifter gives one hypothesis, whatever `hypotheses` and `steps` ask for. A window's result does not
-    depend on the other windows of the batch: its noise comes from its own seed.
+    depend on the other windows of the batch: its noise comes from its own seed. Windows and hypotheses are taken a few
+    at a time, as many as `config.evaluation.memory_mb` allows, which does not change the result either. (Except that of
+    a model with compatibility `released` for several texts, which mixes them over its whole batch: that is computed in
+    one piece, whatever the bound.)
 
     Args:
         model: a trained network, on the device of the inputs and in evaluation mode.
@@ -48,22 +51,31 @@ def lift_windows(
         prompt: what a prompted model made of the windows' texts (`FinePOSE.encode_prompts`); None: no prompt for any
             window. Other models read none.
     """
-    joints = joint_set(config.data.joint_set)
-    if not model.is_denoiser:
-        return _root_at_origin(_regress(model, joints, input_2d, input_mask, flip), joints)
+    prompt = _prompt_of(model, prompt)
+    at_once = hypotheses * len(input_2d)
+    if not _mixes(model, prompt):
+        at_once = max(1, sequences_within(model, config.evaluation.memory_mb) // (2 if flip else 1))
+    sampling = Sampling(config, hypotheses, steps, flip)
+    return torch.cat(
+        [
+            _lift(model, sampling, at_once, *parts)
+            for parts in _split_windows(at_once, input_2d, input_mask, seeds, prompt)
+        ]
+    )
 
-    def predict(keypoints: Tensor, noisy: Tensor, t: int, mask: Tensor | None) -> Tensor:
-        return model(keypoints, noisy, torch.full((len(keypoints),), t, device=noisy.device), mask, *prompts)
 
-    def noise(_draw: int) -> Tensor:
-        return draw_noise(generators, shape).to(input_2d.device)
+class Sampling(NamedTuple):
+    """How poses are sampled: the run's configuration, H, S, and whether to average with the mirrored input."""
 
-    prompts = [model.encode_prompts([None]) if prompt is None else prompt] if model.reads_prompts else []
-    generators = window_generators(seeds)
-    shape = (hypotheses, *input_2d.shape[1:-1], 3)
-    denoise = mirror_averaged(predict, input_2d, input_mask, joints) if flip else _as_is(predict, input_2d, input_mask)
-    schedule = CosineSchedule(config.diffusion.timesteps)
-    return _root_at_origin(ddim_sample(denoise, noise, schedule, steps, config.diffusion.clip_m)[-1], joints)
+    config: Config
+    hypotheses: int
+    steps: int
+    flip: bool
+
+    @property
+    def joints(self) -> JointSet:
+        """Of the run."""
+        return joint_set(self.config.data.joint_set)
 
 
 def lift_tracks(
@@ -98,15 +110,17 @@ def lift_tracks(
     """
     asked = {"hypotheses": hypotheses, "sampling_steps": steps, "flip": flip, "batch_size": batch_size}
     options = config.evaluation.model_copy(update={name: value for name, value in asked.items() if value is not None})
-    size, prompt_of = options.batch_size, _encoded_once(model, config.model.prompt.condition)
+    config = config.model_copy(update={"evaluation": options})
+    size, prompt_of = options.batch_size, encoded_once(model, config.model.prompt.condition)
+    model = in_precision(model, options.precision)
     with TrackReader(config.data) as reader:
         for track in tracks:
             sample = reader.read(track)
             windows = _worth_lifting(sample, evaluation_windows(track.length, config.data.window, legacy_overlap))
-            seeds = torch.tensor([_window_seed(config.seed, track, start) for start in windows.start])
+            seeds = torch.tensor([window_seed(config.seed, track, start) for start in windows.start])
             prompt = prompt_of(track)
             batches = [
-                _lift_batch(model, config, options, sample, windows, seeds, prompt, slice(first, first + size))
+                _lift_batch(model, config, sample, windows, seeds, prompt, slice(first, first + size))
                 for first in range(0, len(seeds), size)
             ]
             lifted_hypotheses = options.hypotheses if model.is_denoiser else 1
@@ -114,38 +128,62 @@ def lift_tracks(
             yield track, sample, *_assemble(batches, windows, empty)
 
 
-def mirror_averaged(predict: Predictor, input_2d: Tensor, input_mask: Tensor | None, joints: JointSet) -> Denoiser:
-    """A denoiser that averages the prediction with that for the mirrored input, both in one batch.
+def _lift(
+    model: nn.Module,
+    sampling: Sampling,
+    sequences: int,
+    input_2d: Tensor,
+    input_mask: Tensor | None,
+    seeds: Tensor,
+    prompt: Prompt | None,
+) -> Tensor:
+    """Poses (B, H, N, J, 3) of windows that are denoised together, `sequences` (mirrored or not) at a time."""
+    joints = sampling.joints
+    if sampling.flip:
+        input_2d, input_mask = with_mirrored(input_2d, input_mask, joints)
+    if not model.is_denoiser:
+        poses = model(input_2d, input_mask).unsqueeze(1)
+        if sampling.flip:
+            poses = mirror_averaged(lambda _noisy, _t: poses, joints)(poses[: len(seeds)], 0)
+        return _root_at_origin(poses, joints)
 
-    `predict` is called with twice as many windows; the second half is mirrored, in 2D, in the noisy poses and in the
-    mask, and its prediction is mirrored back.
-    """
-    both_2d = torch.cat([input_2d, mirrored(input_2d, joints)])
-    both_masks = None if input_mask is None else torch.cat([input_mask, input_mask[..., list(joints.mirror)]])
+    conditions = model.condition(input_2d, input_mask, *([] if prompt is None else [prompt]))
 
     def denoise(noisy: Tensor, t: int) -> Tensor:
-        as_is, flipped = predict(both_2d, torch.cat([noisy, mirrored(noisy, joints)]), t, both_masks).chunk(2)
-        return (as_is + mirrored(flipped, joints)) / 2
+        return model.denoise(conditions, noisy, torch.full((len(noisy),), t, device=noisy.device))
 
-    return denoise
+    def noise(_draw: int) -> Tensor:
+        return draw_noise(generators, shape).to(input_2d.device)
+
+    generators = window_generators(seeds)
+    shape = (sampling.hypotheses, *input_2d.shape[1:-1], 3)
+    if sampling.flip:
+        denoise = mirror_averaged(denoise, joints)
+    denoise = in_chunks(denoise, max(1, sequences // len(seeds)))
+    diffusion = sampling.config.diffusion
+    sampled = ddim_sample(denoise, noise, CosineSchedule(diffusion.timesteps), sampling.steps, diffusion.clip_m)
+    return _root_at_origin(sampled[-1], joints)
 
 
-def mirrored(points: Tensor, joints: JointSet) -> Tensor:
-    """Points (..., J, D) with x negated and left and right joints swapped."""
-    swapped = points[..., list(joints.mirror), :]
-    return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
+def _prompt_of(model: nn.Module, prompt: Prompt | None) -> Prompt | None:
+    return model.encode_prompts([None]) if model.reads_prompts and prompt is None else prompt
 
 
-def _as_is(predict: Predictor, input_2d: Tensor, input_mask: Tensor | None) -> Denoiser:
-    return lambda noisy, t: predict(input_2d, noisy, t, input_mask)
+def _mixes(model: nn.Module, prompt: Prompt | None) -> bool:
+    """Whether the network mixes up the prompts of a batch, as the released one does with several."""
+    return prompt is not None and model.communication.mixes_prompts and len(prompt.keys) > 1
 
 
-def _regress(model: nn.Module, joints: JointSet, input_2d: Tensor, mask: Tensor | None, flip: bool) -> Tensor:
-    """Poses (B, 1, N, J, 3) of a deterministic lifter."""
-    if not flip:
-        return model(input_2d, mask).unsqueeze(1)
-    denoise = mirror_averaged(lambda x, _noisy, _t, m: model(x, m), input_2d, mask, joints)
-    return denoise(input_2d, 0).unsqueeze(1)
+def _split_windows(
+    size: int, input_2d: Tensor, input_mask: Tensor | None, seeds: Tensor, prompt: Prompt | None
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor, Prompt | None]]:
+    """The arguments for `size` windows at a time."""
+    for first in range(0, len(input_2d), size):
+        part = slice(first, first + size)
+        of_part = prompt
+        if prompt is not None and len(prompt.index) == len(input_2d):
+            of_part = prompt._replace(index=prompt.index[part])
+        yield input_2d[part], None if input_mask is None else input_mask[part], seeds[part], of_part
 
 
 def _root_at_origin(poses: Tensor, joints: JointSet) -> Tensor:
@@ -157,12 +195,12 @@ def _root_at_origin(poses: Tensor, joints: JointSet) -> Tensor:
     return poses
 
 
-def _window_seed(seed: int, track: Track, start: int) -> int:
+def window_seed(seed: int, track: Track, start: int) -> int:
     digest = hashlib.blake2b(f"{seed}|{track.key}|{start}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
-def _encoded_once(model: nn.Module, condition: str) -> Callable[[Track], Prompt | None]:
+def encoded_once(model: nn.Module, condition: str) -> Callable[[Track], Prompt | None]:
     """A function from a track to its encoded prompt under a condition; None for models that read none."""
 
     @cache
@@ -189,7 +227,6 @@ def _worth_lifting(sample: dict, windows: Windows) -> Windows:
 def _lift_batch(
     model: nn.Module,
     config: Config,
-    options: EvaluationConfig,
     sample: dict,
     windows: Windows,
     seeds: Tensor,
@@ -197,7 +234,7 @@ def _lift_batch(
     batch: slice,
 ) -> np.ndarray:
     """Poses (b, H, N, J, 3) of some windows of a track."""
-    device = next(model.parameters()).device
+    options, device = config.evaluation, next(model.parameters()).device
     frames, frame_mask = windows.frames[batch], windows.frame_mask[batch]
     input_mask = sample["input_mask"][frames] & frame_mask[..., None]
     poses = lift_windows(

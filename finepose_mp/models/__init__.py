@@ -1,5 +1,6 @@
 """The networks, by the name that a configuration gives them."""
 
+import torch
 from torch import nn
 
 from finepose_mp.config import ModelConfig
@@ -26,3 +27,15 @@ def build_model(config: ModelConfig, joints: int, window: int, missing: str = "m
         settings["tower"] = build_text_tower(prompt)
         settings |= {"compatibility": prompt.compatibility, "action_slot": prompt.action_slot}
     return MODELS[config.name](joints, window, **settings)
+
+
+def compiled(model: nn.Module, backend: str = "inductor") -> nn.Module:
+    """The same model, with everything but the encoding of texts compiled; names and weights stay as they are.
+
+    A batch of another size compiles once more, for any size; texts are tokenised in plain Python and stay outside.
+    """
+    if model.is_denoiser:
+        model.denoise = torch.compile(model.denoise, backend=backend)
+    else:
+        model.compile(backend=backend)
+    return model

@@ -9,11 +9,14 @@ Source: MixSTE (Zhang et al., CVPR 2022), as used by D3DP (Shan et al., ICCV 202
 """
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 NORM_EPS = 1e-6  # of the norms inside the backbone; the heads use PyTorch's default, as the papers' code does
 
@@ -22,8 +25,8 @@ class Keys(NamedTuple):
     """Which tokens may be attended to, along one axis.
 
     `usable` (R, S*heads or 1, 1, L) is what scaled_dot_product_attention takes: all True where a row has no usable
-    token, because a softmax over nothing is NaN. `exist` (R, 1, S, 1) is False for such rows, whose tokens attend to
-    themselves instead.
+    token, because a softmax over nothing is NaN. `exist` (R, S*heads or 1, 1, 1) is False for such rows, whose tokens
+    attend to themselves instead.
     """
 
     usable: Tensor
@@ -35,8 +38,19 @@ class Keys(NamedTuple):
         exist = mask.any(dim=1, keepdim=True)
         usable = (mask | ~exist).transpose(1, 2).unsqueeze(2)
         if usable.shape[1] > 1:
-            usable = usable.repeat_interleave(heads, dim=1)
-        return cls(usable, exist.unsqueeze(-1))
+            usable, exist = usable.repeat_interleave(heads, dim=1), exist.repeat_interleave(heads, dim=2)
+        return cls(usable, exist.transpose(1, 2).unsqueeze(2))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, usable: Tensor | None) -> Tensor:
+    """Attention of (R, heads, L, d); `usable` as in Keys."""
+    if q.dtype is torch.bfloat16 and q.device.type == "cpu":
+        # PyTorch's fused kernel takes half as long again for sequences this short, and twice as long backward.
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        if usable is not None:
+            scores = scores.masked_fill(~usable, -torch.inf)
+        return scores.softmax(dim=-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=usable)
 
 
 class Attention(nn.Module):
@@ -50,15 +64,27 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, keys: Keys | None = None) -> Tensor:
         """Attended tokens (R, L, S, D). Without `keys` every token is a key."""
-        rows, length = x.shape[:2]
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        # Slots fold into the head axis: (R, S*heads, L, d), the four axes that the fused kernels take.
-        by_head = [y.reshape(rows, length, -1, self.head_width).transpose(1, 2) for y in (q, k, v)]
-        attended = F.scaled_dot_product_attention(*by_head, attn_mask=None if keys is None else keys.usable)
-        attended = attended.transpose(1, 2).reshape(x.shape)
+        q, k, v = self._by_head(x)
+        attended = _attend(q, k, v, None if keys is None else keys.usable)
         if keys is not None:
             attended = torch.where(keys.exist, attended, v)  # attending to oneself alone yields one's own value
-        return self.project(attended)
+        return self.project(attended.transpose(1, 2).reshape(x.shape))
+
+    def _by_head(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (R, S*heads, L, d) of (R, L, S, D): the four axes that the fused kernels take.
+
+        Slots fold into the head axis. Where there are several, one slot's heads follow on another's without a gap only
+        if a head's three parts lie together, so the (small) weights are reordered instead of the tokens copied.
+        """
+        rows, length, slots, width = x.shape
+        if slots == 1:
+            split = self.qkv(x).view(rows, length, 3, -1, self.head_width).unbind(2)
+        else:
+            by_head = self.qkv.weight.view(3, -1, self.head_width, width).transpose(0, 1).flatten(0, 2)
+            bias = self.qkv.bias.view(3, -1, self.head_width).transpose(0, 1).flatten()
+            split = F.linear(x, by_head, bias).view(rows, length, -1, 3, self.head_width).unbind(3)
+        q, k, v = (y.transpose(1, 2) for y in split)
+        return q, k, v
 
 
 class DropPath(nn.Module):
@@ -111,7 +137,11 @@ class SpatialTemporal(nn.Module):
     """MixSTE's trunk: blocks over the joints of a frame and over the frames of a joint, in turn.
 
     Two norms serve all depths, one after every spatial and one after every temporal block. Positions in time are added
-    once, before the first temporal block. A network that acts between the blocks calls `spatial` and `temporal` itself.
+    once, before the first temporal block.
+
+    Attributes:
+        checkpointing: compute blocks again in the backward pass instead of keeping what happened inside them: memory
+            for a third more time. For training; the numbers stay the same.
     """
 
     def __init__(
@@ -119,6 +149,7 @@ class SpatialTemporal(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
+        self.checkpointing = False
         self.spatial_position = nn.Parameter(torch.zeros(1, 1, joints, width))
         self.temporal_position = nn.Parameter(torch.zeros(1, window, 1, width))
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
@@ -129,14 +160,28 @@ class SpatialTemporal(nn.Module):
         for position in (self.spatial_position, self.temporal_position):
             nn.init.trunc_normal_(position, std=0.02)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens (B, N, J, D) after all blocks; `mask` (B, N, J) is True for the tokens that may be attended to."""
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, between: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Tokens (B, N, J, D) after all blocks, from tokens that know their joints (`spatial_position` is in them).
+
+        Args:
+            tokens: (B, N, J, D).
+            mask: (B, N, J), True for the tokens that may be attended to; None: all.
+            between: what a network does to the tokens after the first spatial block.
+        """
         joint_keys, frame_keys = self.keys(mask)
-        tokens = tokens + self.spatial_position
         for depth in range(len(self.spatial_blocks)):
             tokens = self.spatial(depth, tokens, joint_keys)
+            if depth == 0 and between is not None:
+                tokens = between(tokens)
             tokens = self.temporal(depth, tokens, frame_keys)
         return tokens
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the tokens that the blocks take."""
+        return self.spatial_position.dtype
 
     def keys(self, mask: Tensor | None) -> tuple[Keys | None, Keys | None]:
         """The keys of the spatial and of the temporal blocks, from a mask (B, N, J)."""
@@ -147,13 +192,18 @@ class SpatialTemporal(nn.Module):
     def spatial(self, depth: int, tokens: Tensor, keys: Keys | None = None) -> Tensor:
         """Tokens (B, N, J, D) after the joints of each frame have seen each other."""
         rows = tokens.flatten(0, 1).unsqueeze(2)
-        return self.spatial_norm(self.spatial_blocks[depth](rows, keys)).view(tokens.shape)
+        return self.spatial_norm(self._run(self.spatial_blocks[depth], rows, keys)).view(tokens.shape)
 
     def temporal(self, depth: int, tokens: Tensor, keys: Keys | None = None) -> Tensor:
         """Tokens (B, N, J, D) after the frames of each joint have seen each other."""
         if depth == 0:
             tokens = tokens + self.temporal_position
-        return self.temporal_norm(self.temporal_blocks[depth](tokens, keys))
+        return self.temporal_norm(self._run(self.temporal_blocks[depth], tokens, keys))
+
+    def _run(self, block: Block, tokens: Tensor, keys: Keys | None) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, tokens, keys, use_reentrant=False)
+        return block(tokens, keys)
 
 
 class TimeEmbedding(nn.Module):
@@ -171,6 +221,35 @@ class TimeEmbedding(nn.Module):
         return self.mlp(torch.cat([angles.sin(), angles.cos()], dim=-1))
 
 
-def regression_head(width: int) -> nn.Sequential:
-    """Tokens (..., D) to coordinates (..., 3) in metres."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
+class RegressionHead(nn.Sequential):
+    """Tokens (..., D) to coordinates (..., 3) in metres, in full precision whatever that of the tokens.
+
+    A coordinate near 1 m in bfloat16 is right to 4 mm only.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, 3))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Coordinates (..., 3)."""
+        with _full_precision(tokens):
+            return super().forward(tokens.to(self[1].weight.dtype))
+
+
+class Stem(nn.Linear):
+    """Coordinates to tokens, in full precision for the same reason; a linear map, so it splits into a sum over inputs.
+
+    What does not depend on the noisy pose is computed once for all hypotheses and sampling steps.
+    """
+
+    def part(self, points: Tensor, first: int = 0) -> Tensor:
+        """What input channels (..., C), from number `first` on, add to the tokens (..., D); the bias comes with 0."""
+        with _full_precision(points):
+            weight = self.weight[:, first : first + points.shape[-1]]
+            return F.linear(points.to(weight.dtype), weight, self.bias if first == 0 else None)
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager:
+    """Switches autocast off where the device of `x` has any."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

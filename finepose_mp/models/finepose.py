@@ -26,14 +26,14 @@ Released weights fit `released` and `paper`; those of `repaired` are its own.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finepose_mp.models.blocks import SpatialTemporal, TimeEmbedding, regression_head
-from finepose_mp.models.prompting import PromptEncoder
+from finepose_mp.models.blocks import RegressionHead, SpatialTemporal, Stem, TimeEmbedding
+from finepose_mp.models.denoiser import Conditions, Denoiser
+from finepose_mp.models.prompting import PromptEncoder, sent
 from finepose_mp.models.text_tower import TextTower
 from finepose_mp.prompts import PROMPT_LENGTH
 
@@ -57,10 +57,9 @@ class Prompt(NamedTuple):
 
     def of_windows(self, windows: int) -> Tensor:
         """(B,) rows of the distinct texts. Raises ValueError when B is no multiple of the number of texts."""
-        repeats, rest = divmod(windows, len(self.index))
-        if rest:
+        if windows % len(self.index):
             raise ValueError(f"{len(self.index)} texts for {windows} windows: give one text, or one for each window")
-        return self.index.repeat(repeats)
+        return self.index.repeat(windows // len(self.index))
 
 
 class Communication(nn.Module):
@@ -81,7 +80,7 @@ class Communication(nn.Module):
 
     def keys_and_values(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (U, heads, L, d) of prompt matrices (U, L, D)."""
-        text = self.text_norm(matrix)
+        text = self.text_norm(matrix.to(self.key.weight.dtype))  # texts are encoded in full precision
         return self._by_head(self.key(text)), self._by_head(self.value(text))
 
     def forward(self, tokens: Tensor, prompt: Prompt) -> Tensor:
@@ -89,13 +88,13 @@ class Communication(nn.Module):
         query = self.query(self.norm(tokens))
         if self.mixes_prompts and len(prompt.keys) > 1:
             return self._mixed(query, prompt)
-        index = prompt.of_windows(len(tokens))
+        index = prompt.of_windows(tokens.shape[0])
         told = self._attend(query.flatten(1, 3), *(_rows(x, index) for x in (prompt.keys, prompt.values)))
         return told.view(tokens.shape)
 
     def _mixed(self, query: Tensor, prompt: Prompt) -> Tensor:
         rows = query.transpose(2, 3).flatten(0, 2)  # (B*H*J, N, D)
-        index = prompt.of_windows(len(rows))
+        index = prompt.of_windows(rows.shape[0])
         told = self._attend(rows, prompt.keys[index], prompt.values[index])
         windows, hypotheses, frames, joints, _ = query.shape
         return told.view(windows, hypotheses, joints, frames, -1).transpose(2, 3)
@@ -124,18 +123,18 @@ class Stylization(nn.Module):
 
     def forward(self, told: Tensor, v: Tensor) -> Tensor:
         """Stylized (B, H, N, J, D), from what the prompts told and v = P[L] + F(t), (B, D)."""
-        scale, shift = self.style(F.silu(v))[:, None, None, None, :].chunk(2, dim=-1)
+        scale, shift = self.style(F.silu(v.to(told.dtype)))[:, None, None, None, :].chunk(2, dim=-1)
         return self.project(F.silu(self.norm(told) * (1 + scale) + shift))
 
 
-class FinePOSE(nn.Module):
+class FinePOSE(Denoiser):
     """Predicts Y_0 from (x, Y_t, t) and a prompt, for one or several noisy poses Y_t per window.
 
     `mask_missing=False` ignores the input mask and lets every token be attended to, as the paper does.
     """
 
-    is_denoiser = True
     reads_prompts = True
+    matrix_modules: ClassVar[tuple[str, ...]] = ("trunk", "communication", "stylization")
 
     def __init__(
         self,
@@ -154,13 +153,13 @@ class FinePOSE(nn.Module):
     ) -> None:
         super().__init__()
         self.mask_missing = mask_missing
-        self.embed = nn.Linear(2 + 3, width)
+        self.embed = Stem(2 + 3, width)
         self.embed_time = TimeEmbedding(width)
         self.trunk = SpatialTemporal(joints, window, width, depth, heads, mlp_ratio, drop_path)
         self.prompts = PromptEncoder(tower, width, heads, compatibility, action_slot)
         self.communication = Communication(width, heads, mixes_prompts=compatibility == "released")
         self.stylization = Stylization(width)
-        self.head = regression_head(width)
+        self.head = RegressionHead(width)
 
     def encode_prompts(self, texts: Sequence[str | None]) -> Prompt:
         """The prompts of windows, each distinct text encoded once.
@@ -173,7 +172,7 @@ class FinePOSE(nn.Module):
             PromptError: a text is longer than its slot.
         """
         distinct = list(dict.fromkeys(texts))
-        index = torch.tensor([distinct.index(text) for text in texts], device=self.head[1].weight.device)
+        index = sent([distinct.index(text) for text in texts], self.head[1].weight.device)
         matrix, summary = self._encode(distinct)
         return Prompt(*self.communication.keys_and_values(matrix), summary, index)
 
@@ -194,34 +193,33 @@ class FinePOSE(nn.Module):
             input_mask: (B, N, J), True where the keypoint may be attended to; None: everywhere.
             prompt: encoded texts, or texts to encode now (which training wants); None: no prompt for any window.
         """
+        return self.denoise(self.condition(input_2d, input_mask, prompt), noisy_3d, t)
+
+    def condition(
+        self,
+        input_2d: Tensor,
+        input_mask: Tensor | None = None,
+        prompt: Prompt | Sequence[str | None] | None = None,
+    ) -> Conditions:
+        """What is the same for all noisy poses of B windows; arguments as those of `forward`."""
         if not isinstance(prompt, Prompt):
             prompt = self.encode_prompts([None] if prompt is None else prompt)
-        shape = noisy_3d.shape
-        if noisy_3d.dim() == 4:
-            noisy_3d = noisy_3d.unsqueeze(1)
-        windows = noisy_3d.shape[:-1]  # (B, H, N, J)
-        keypoints = input_2d.unsqueeze(1).expand(*windows, 2)
-        v = self.embed_time(t) + _rows(prompt.summary, prompt.of_windows(len(t)))
-        tokens = self.embed(torch.cat([keypoints, noisy_3d], dim=-1)) + v[:, None, None, None, :]
+        return super().condition(input_2d, input_mask)._replace(prompt=prompt)
 
-        mask = None
-        if self.mask_missing and input_mask is not None:
-            mask = input_mask.unsqueeze(1).expand(windows).flatten(0, 1)
-        return self.head(self._denoise(tokens, v, prompt, mask)).view(shape)
+    def _modulation(self, conditions: Conditions, t: Tensor) -> Tensor:
+        """v = P[L] + F(t), (B, D)."""
+        prompt = conditions.prompt
+        return self.embed_time(t) + _rows(prompt.summary, prompt.of_windows(t.shape[0]))
 
-    def _denoise(self, tokens: Tensor, v: Tensor, prompt: Prompt, mask: Tensor | None) -> Tensor:
+    def _run_trunk(self, tokens: Tensor, mask: Tensor | None, v: Tensor, conditions: Conditions) -> Tensor:
         """Tokens (B*H, N, J, D) after all blocks, from those of (B, H, N, J, D); the prompt speaks after the first."""
-        windows, trunk = tokens.shape, self.trunk
-        joint_keys, frame_keys = trunk.keys(mask)
-        tokens = tokens.flatten(0, 1) + trunk.spatial_position
-        tokens = trunk.spatial(0, tokens, joint_keys)
-        told = self.communication(tokens.view(windows), prompt)
-        tokens = tokens + self.stylization(told, v).flatten(0, 1)
-        tokens = trunk.temporal(0, tokens, frame_keys)
-        for depth in range(1, len(trunk.spatial_blocks)):
-            tokens = trunk.spatial(depth, tokens, joint_keys)
-            tokens = trunk.temporal(depth, tokens, frame_keys)
-        return tokens
+        windows = tokens.shape
+
+        def speak(tokens: Tensor) -> Tensor:
+            told = self.communication(tokens.view(windows), conditions.prompt)
+            return tokens + self.stylization(told, v).flatten(0, 1)
+
+        return self.trunk(tokens.flatten(0, 1).to(self.trunk.dtype), mask, between=speak)
 
     def _encode(self, distinct: list[str | None]) -> tuple[Tensor, Tensor]:
         """Prompt matrices (U, 77, D) and summaries (U, D) of distinct texts, zeros for None."""
@@ -232,12 +230,15 @@ class FinePOSE(nn.Module):
         # Data-parallel training wants every parameter in every step's graph, with texts in the batch or without.
         matrix, summary = self.prompts(texts or [""])
         if None in distinct:
-            rows = [texts.index(text) if text is not None else 0 for text in distinct]
-            exists = torch.tensor([text is not None for text in distinct], device=matrix.device)
+            rows = sent([texts.index(text) if text is not None else 0 for text in distinct], matrix.device)
+            exists = sent([text is not None for text in distinct], matrix.device)
             matrix, summary = matrix[rows] * exists[:, None, None], summary[rows] * exists[:, None]
         return matrix, summary
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of x (U, ...) by index (B,), without a copy where there is only one."""
-    return x.expand(len(index), *x.shape[1:]) if len(x) == 1 else x[index]
+    """Rows of x (U, ...) by index (B,), without a copy where there is only one.
+
+    Sizes that vary are read off shapes: `len` is a plain number, which would tie an exported program to one batch.
+    """
+    return x.expand(index.shape[0], *x.shape[1:]) if len(x) == 1 else x[index]

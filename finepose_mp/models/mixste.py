@@ -3,9 +3,11 @@
 Source: Zhang et al., "MixSTE: Seq2seq Mixed Spatio-Temporal Encoder for 3D Human Pose Estimation in Video", CVPR 2022.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from finepose_mp.models.blocks import SpatialTemporal, regression_head
+from finepose_mp.models.blocks import RegressionHead, SpatialTemporal, Stem
 
 
 class MixSTE(nn.Module):
@@ -16,6 +18,7 @@ class MixSTE(nn.Module):
 
     is_denoiser = False
     reads_prompts = False
+    matrix_modules: ClassVar[tuple[str, ...]] = ("trunk",)
 
     def __init__(
         self,
@@ -30,9 +33,9 @@ class MixSTE(nn.Module):
     ) -> None:
         super().__init__()
         self.mask_missing = mask_missing
-        self.embed = nn.Linear(2, width)
+        self.embed = Stem(2, width)
         self.trunk = SpatialTemporal(joints, window, width, depth, heads, mlp_ratio, drop_path)
-        self.head = regression_head(width)
+        self.head = RegressionHead(width)
 
     def forward(self, input_2d: Tensor, input_mask: Tensor | None = None) -> Tensor:
         """Root-relative poses (B, N, J, 3) in metres.
@@ -41,5 +44,5 @@ class MixSTE(nn.Module):
             input_2d: (B, N, J, 2) normalised keypoints, 0 where missing.
             input_mask: (B, N, J), True where the keypoint may be attended to; None: everywhere.
         """
-        tokens = self.trunk(self.embed(input_2d), input_mask if self.mask_missing else None)
-        return self.head(tokens)
+        tokens = (self.embed.part(input_2d) + self.trunk.spatial_position).to(self.trunk.dtype)
+        return self.head(self.trunk(tokens, input_mask if self.mask_missing else None))

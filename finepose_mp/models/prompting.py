@@ -58,7 +58,7 @@ class PromptEncoder(nn.Module):
         """
         device = self.summarize.weight.device
         tokens, rows, summaries = (
-            torch.tensor(column, device=device) for column in zip(*map(self._layout.arrange, texts), strict=True)
+            sent(column, device) for column in zip(*map(self._layout.arrange, texts), strict=True)
         )
         with nullcontext() if self._trains_slots else torch.no_grad():
             encoded = self.tower.encode(self._embed(tokens, rows))
@@ -69,6 +69,11 @@ class PromptEncoder(nn.Module):
         """Embeddings (U, 77, W) of an arrangement: tokens (U, 77), rows (U, 77)."""
         learned = torch.cat([self.slots[name] for name in self._layout.learnable])[rows.clamp(min=0)]
         return torch.where((rows >= 0).unsqueeze(-1), learned, self.tower.embed(tokens.clamp(min=0)))
+
+
+def sent(numbers: Sequence, device: torch.device) -> Tensor:
+    """A tensor of numbers, on a device that goes on computing meanwhile: made there, it would be waited for."""
+    return torch.tensor(numbers).to(device, non_blocking=True)
 
 
 def _check_same_tower(module: PromptEncoder, state_dict: dict, prefix: str, *_other: object) -> None:

@@ -14,18 +14,23 @@ class GlobalBatches(Sampler[list[int]]):
     windows beyond the last full batch, others each time; where there are fewer windows than a batch holds, the batch
     holds them all. `start_at` chooses the epoch, and the batch to begin with when a run continues in the middle of one.
 
+    Args:
+        order: of the windows of an epoch, the same in every process.
+        batch_size: windows over all processes.
+        process, processes: whose share this is, and of how many.
+
     Raises:
         ValueError: a batch has fewer windows than there are processes.
     """
 
-    def __init__(self, windows: int, seed: int, batch_size: int, process: int = 0, processes: int = 1) -> None:
-        self._order = EpochSampler(windows, seed)
-        self._batch_size = min(batch_size, windows)
+    def __init__(self, order: EpochSampler, batch_size: int, process: int = 0, processes: int = 1) -> None:
+        self._order = order
+        self._batch_size = min(batch_size, len(order))
         self._process, self._processes = process, processes
         self._first_batch = 0
         if self._batch_size < processes:
             raise ValueError(
-                f"{windows} training windows in batches of {batch_size} are too few for {processes} processes; "
+                f"{len(order)} training windows in batches of {batch_size} are too few for {processes} processes; "
                 "raise training.batch_size (it counts windows over all processes) or use fewer processes"
             )
 
@@ -43,3 +48,14 @@ class GlobalBatches(Sampler[list[int]]):
         for batch in range(self._first_batch, len(self)):
             first = batch * self._batch_size
             yield order[first : first + self._batch_size][self._process :: self._processes]
+
+
+def micro_batches(batch: dict, size: int | None) -> Iterator[dict]:
+    """A collated batch in parts of `size` windows, the last possibly smaller; whole when `size` is None.
+
+    The loss is a sum over windows, so the gradients of the parts add up to that of the batch.
+    """
+    windows = len(batch["index"])
+    size = size or windows
+    for first in range(0, windows, size):
+        yield {name: values[first : first + size] for name, values in batch.items()}

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from itertools import islice
 
@@ -11,19 +11,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import gather_object, send_to_device, set_seed
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from finepose_mp import runs
 from finepose_mp.config import Config, load_config
 from finepose_mp.datasets.index import Track, list_tracks
+from finepose_mp.datasets.sampler import EpochSampler
 from finepose_mp.datasets.windows import WindowDataset, collate
-from finepose_mp.models import build_model
+from finepose_mp.models import build_model, compiled
 from finepose_mp.prompts import possible_texts
 from finepose_mp.skeletons import joint_set
-from finepose_mp.training.batches import GlobalBatches
+from finepose_mp.training.averaging import MovingAverage
+from finepose_mp.training.batches import GlobalBatches, micro_batches
+from finepose_mp.training.ledger import Entry, Ledger
 from finepose_mp.training.objective import Objective, usable_targets
 from finepose_mp.training.progress import Progress, check_continues, flat_config
 from finepose_mp.training.validation import mean_training_pose, validation_mpjpe_mm
@@ -88,6 +89,7 @@ class Trainer:
         self._windows, self._validation_tracks = training_set, validation_tracks
         self._loader, self._batches = _loader(config, accelerator, training_set)
         self._progress = Progress(windows=len(training_set))
+        self._ledger = Ledger(self._settle)
 
         set_seed(config.seed)
         joints = len(joint_set(config.data.joint_set))
@@ -95,8 +97,10 @@ class Trainer:
         prompt = config.model.prompt if network.reads_prompts else None
         self._objective = Objective(config.diffusion, network.is_denoiser, prompt)
         # Copied before `prepare`, which ties the network's forward to the network itself.
-        average = moving_average(config.training.ema_decay)
-        self._averaged = AveragedModel(network, device=accelerator.device, multi_avg_fn=average).eval()
+        self._averaged = MovingAverage(network, config.training.ema_decay, accelerator.device)
+        network.trunk.checkpointing = config.training.activation_checkpointing
+        if config.training.compile:
+            compiled(network)
         self._model, self._optimizer = accelerator.prepare(
             network,
             torch.optim.AdamW(
@@ -123,6 +127,7 @@ class Trainer:
             runs.create_run(self._config)
             runs.write_mean_pose(self._config.run_dir, mean_pose, self._config.data.joint_set)
             runs.write_text_tower(self._config.run_dir, self._averaged.module)
+            runs.write_training_data(self._config.run_dir, self._windows.summary())
         self._accelerator.wait_for_everyone()
 
     def restore(self) -> None:
@@ -188,6 +193,7 @@ class Trainer:
                 progress.batch += len(batches)
                 progress.step += 1
                 bar.update(len(batches))
+        self._ledger.close()
 
     def _step(self, batches: list[dict]) -> None:
         """One optimiser step on the mean distance over the usable joints of all batches and all processes."""
@@ -195,32 +201,35 @@ class Trainer:
         joints = accelerator.reduce(torch.stack([usable_targets(batch).sum() for batch in batches]).sum(), "sum")
         # Accelerate averages gradients over the processes; their sum over all joints' number is wanted.
         scale = accelerator.num_processes / joints.clamp(min=1)
+        passes = [part for batch in batches for part in micro_batches(batch, self._config.training.micro_batch)]
         distances = []
-        for number, batch in enumerate(batches, start=1):
-            last = number == len(batches)
+        for number, part in enumerate(passes, start=1):
+            last = number == len(passes)
             with nullcontext() if last else accelerator.no_sync(self._model):
-                distance = self._objective(self._model, batch)
+                distance = self._objective(self._model, part)
                 accelerator.backward(distance.sum() * scale)
             distances.append(distance.detach())
-        self._progress.distance_m += self._check_finite(torch.cat(distances), batches)
-        self._progress.joints += int(joints)
-
         if self._config.training.grad_clip is not None:
             accelerator.clip_grad_norm_(self._model.parameters(), self._config.training.grad_clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
         if not accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflowed
-            self._averaged.update_parameters(accelerator.unwrap_model(self._model))
-
-    def _check_finite(self, distances: Tensor, batches: list[dict]) -> float:
-        """The summed distance of all processes. Raises TrainingError, in all of them, when it is not finite."""
-        total = self._accelerator.reduce(distances.sum(), "sum").item()
-        if math.isfinite(total):
-            return total
+            self._averaged.update(accelerator.unwrap_model(self._model))
+        distances = torch.cat(distances)
         indices = torch.cat([batch["index"] for batch in batches])
-        bad = sorted(gather_object(indices[~distances.isfinite().cpu()].tolist()))
+        total = accelerator.reduce(distances.sum(), "sum")
+        self._ledger.book(self._progress.step + 1, total, joints, distances, indices)
+
+    def _settle(self, entry: Entry) -> None:
+        """Counts a step in. Raises TrainingError, in all processes, when its loss is not finite."""
+        total, joints = entry.sums.tolist()
+        if math.isfinite(total):
+            self._progress.distance_m += total
+            self._progress.joints += int(joints)
+            return
+        bad = sorted(gather_object(entry.indices[~entry.distances.isfinite().cpu()].tolist()))
         raise TrainingError(
-            f"loss is {total} in epoch {self._progress.epoch + 1}, step {self._progress.step + 1}, from training "
+            f"loss is {total} in epoch {self._progress.epoch + 1}, step {entry.step}, from training "
             f"windows {', '.join(map(str, bad[:20]))}{' ...' if len(bad) > 20 else ''} ({len(bad)} in all). Nothing "
             "of this step was saved. If most windows of the batch are listed, lower training.learning_rate; if few, "
             "check the data with tools/validate.py"
@@ -258,20 +267,6 @@ class Trainer:
         self._accelerator.wait_for_everyone()
 
 
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """An averaging function for `AveragedModel`: an exponential moving average that forgets the start of a run.
-
-    The decay grows as (1 + n) / (10 + n) over the updates n until it reaches `decay`, so that short runs do not keep
-    the weights of their first steps. With decay 0 the average is the model itself.
-    """
-
-    def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        warm = (1 + int(updates)) / (10 + int(updates))
-        get_ema_multi_avg_fn(min(decay, warm))(averaged, current, updates)
-
-    return average
-
-
 def _accelerator(config: Config) -> Accelerator:
     missing = set(config.training.trackers) - {str(name) for name in get_available_trackers()}
     if missing:
@@ -289,7 +284,9 @@ def _accelerator(config: Config) -> Accelerator:
 def _loader(config: Config, accelerator: Accelerator, windows: WindowDataset) -> tuple[DataLoader, GlobalBatches]:
     """A loader of this process's share of the batches. Its own generator leaves the global one to the model."""
     place = accelerator.process_index, accelerator.num_processes
-    batches = GlobalBatches(len(windows), config.seed, config.training.batch_size, *place)
+    weights = config.data.sampling_weights
+    order = EpochSampler(len(windows), config.seed, groups=windows.files, weights=weights)
+    batches = GlobalBatches(order, config.training.batch_size, *place)
     loader = DataLoader(
         windows,
         batch_sampler=batches,

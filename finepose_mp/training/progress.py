@@ -8,7 +8,7 @@ from finepose_mp.runs import RunError
 
 # A run that continues must be the run that was begun; these say only how long, where, and how it is watched.
 _MAY_DIFFER = (
-    *("run_dir", "data.files", "data.num_workers", "evaluation"),
+    *("run_dir", "data.files", "data.num_workers", "data.cache_mb", "evaluation"),
     *("training.epochs", "training.max_steps", "training.validate_every", "training.trackers"),
 )
 

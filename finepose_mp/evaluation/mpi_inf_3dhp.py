@@ -1,0 +1,369 @@
+"""The protocol of MPI-INF-3DHP: PCK, AUC and MPJPE of its six test sequences, as the official scripts compute them.
+
+The valid frames of every test sequence are scored, all of them alike, in millimetres relative to the pelvis, without
+any alignment: in tables by sequence, by activity and by group of joints. The literature reports two averages of them,
+the unweighted mean of the sequences (D3DP, FinePOSE) and all frames pooled (P-STMO); both are given. It also knows two
+truths. The official script and P-STMO's family score against poses scaled to a universal skeleton (univ_annot3), D3DP
+and FinePOSE against the poses as recorded (annot3). Models here learn metric poses, which is what projects onto the
+2D, so the headline is metric, as theirs; the universal truth stands beside it.
+
+Input is the dataset's own 2D annotation, as in all published numbers. The papers let the last window of a sequence
+overwrite what it shares with the one before; here each frame is scored where it is seen first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from finepose_mp import schema
+from finepose_mp.aggregation import j_agg, j_best, p_agg, p_best, single, soft_j_agg
+from finepose_mp.datasets.index import Track
+from finepose_mp.evaluation.examples import Example, find_example, most_crowded_by_scene
+from finepose_mp.evaluation.mpi_inf_3dhp_scores import (
+    ALL,
+    Scores,
+    by_activity,
+    by_sequence,
+    joint_errors_mm,
+    mean_of_rows,
+    score_sets,
+)
+from finepose_mp.evaluation.options import Options
+from finepose_mp.evaluation.preparation import Evaluation, Prepared, place, prepare
+from finepose_mp.evaluation.scoring import AGGREGATIONS, MILLIMETRES, EvaluationError, LiftedTrack
+from finepose_mp.geometry import apply_rigid
+from finepose_mp.skeletons import MPI17, JointSet, convert
+
+PROTOCOL = "mpi-inf-3dhp"
+METRIC, UNIVERSAL = "metric", "universal"
+MEAN_OF_SEQUENCES, ALL_FRAMES = "mean of sequences", "all frames"
+METRICS = {
+    "pck": {"title": "PCK@150 mm", "unit": "%"},
+    "auc": {"title": "AUC 0-150 mm", "unit": "%"},
+    "mpjpe": {"title": "MPJPE", "unit": "mm"},
+}
+_AS_THE_RUN_SAYS = Options()
+_VARIABLES = {METRIC: "joints_3d_world", UNIVERSAL: "joints_3d_universal_world"}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What one test sequence is compared with, in T frames and mpi17's joints."""
+
+    poses_mm: dict[str, np.ndarray]  # metric, universal or both -> (T, 17, 3) camera frame, NaN where missing
+    valid: np.ndarray  # (T,) bool
+    activity: np.ndarray | None  # (T,)
+    frames: int  # of the whole sequence
+    valid_frames: int  # of the whole sequence
+
+
+@dataclass(frozen=True)
+class SequenceErrors:
+    """Errors of one test sequence in its valid frames N, for rows A of predictions: what processes send each other."""
+
+    track: Track
+    errors_mm: dict[str, np.ndarray]  # truth -> (A, N, 17), NaN where a joint is not scored
+    activity: np.ndarray | None  # (N,)
+    frames: int  # of the sequence
+    not_lifted: int  # valid frames without a prediction
+
+
+def evaluate(run_dir: Path, data_file: Path, options: Options = _AS_THE_RUN_SAYS) -> Evaluation | None:
+    """The evaluation of a trained model on the test sequences of one file; None on every process but the main one.
+
+    Args:
+        run_dir: of a training run, of any joint set; joints are matched by name and only shared ones are scored.
+        data_file: of the contract, with sequences that say which frames are valid.
+        options: see `Options`; frames count once, as in the papers on this dataset, so `legacy_overlap` is refused.
+
+    Raises:
+        EvaluationError: an option that does not apply, or nothing that could be scored; and whatever `prepare` raises.
+    """
+    _check(Path(data_file), options)
+    prepared = prepare(run_dir, data_file, options, camera_kinds=["exo"], input_2d="projected", split_scheme="official")
+    mine, examples = [], []
+    for lifted in prepared.lifted():
+        mine.append(
+            sequence_errors(
+                lifted,
+                read_truth(lifted.track),
+                prepared.rows,
+                prepared.joints,
+                prepared.training_mean_pose,
+                prepared.comparison.joints,
+            )
+        )
+        examples.append(_example(lifted, prepared.joints))
+    gathered, examples = prepared.gather(mine), prepared.gather(examples)
+    if not prepared.is_main_process:
+        return None
+    results = _results(sorted(gathered, key=place), prepared)
+    return Evaluation(results, most_crowded_by_scene(example for example in examples if example is not None))
+
+
+def read_truth(track: Track) -> Truth:
+    """The poses, valid frames and activities that a file has of a test sequence, in the frames that are read of it.
+
+    A file converted from univ_annot3 alone has one and the same poses under both names: then there is no metric truth.
+    """
+    rows = track.recorded_frames(0, track.length)
+    with schema.open_file(track.file) as file:
+        group, native = file[track.sequence], str(file.attrs["joint_set"])
+        transform = group["world_to_camera"][track.camera_index][rows][:, None]
+        stored = {
+            kind: group[name][:, track.person_index][rows].astype(np.float64)
+            for kind, name in _VARIABLES.items()
+            if name in group
+        }
+        valid = group["valid_frame"][...] != 0
+        activity = group["activity"][...][rows] if "activity" in group else None
+    if UNIVERSAL in stored and np.array_equal(stored[METRIC], stored[UNIVERSAL], equal_nan=True):
+        del stored[METRIC]
+    poses = {kind: MILLIMETRES * _by_name(apply_rigid(each, transform), native) for kind, each in stored.items()}
+    return Truth(poses, valid[rows], activity, len(valid), int(valid.sum()))
+
+
+def sequence_errors(
+    lifted: LiftedTrack,
+    truth: Truth,
+    rows: list[str],
+    joints: JointSet,
+    training_mean_pose: np.ndarray,
+    comparable: np.ndarray | None = None,
+) -> SequenceErrors:
+    """Errors of every row in the valid frames of a sequence, in mpi17's joints by name.
+
+    Args:
+        lifted: the sequence with its prediction.
+        truth: see `read_truth`.
+        rows: names out of `scoring.AGGREGATIONS`.
+        joints: joint set of the prediction, whose root truth is moved to the origin as well.
+        training_mean_pose: (J, 3) root-relative metres, predicted everywhere in the baseline row.
+        comparable: (J,) bool, False for joints that are not to be scored, as those that training never had; None: all
+            that mpi17 has too are.
+
+    Raises:
+        EvaluationError: a prediction is not finite.
+    """
+    comparable = np.ones(len(joints), bool) if comparable is None else comparable
+    kept = np.flatnonzero(truth.valid & (lifted.times_scored > 0))
+    hypotheses = joints.root_relative(lifted.hypotheses.astype(np.float64))
+    if not np.isfinite(hypotheses[:, kept][..., comparable, :]).all():
+        raise EvaluationError(
+            f"{lifted.track.key}: the model predicts positions that are not finite; the training diverged, evaluate an "
+            "earlier checkpoint"
+        )
+    composed = _compose_from_2d(lifted, hypotheses, kept, rows, joints)
+    if "training_mean_pose" in rows:
+        composed["training_mean_pose"] = np.broadcast_to(training_mean_pose, (len(kept), len(joints), 3))
+    candidates = MILLIMETRES * _by_name(hypotheses[:, kept], joints.name, comparable)
+    errors = {}
+    for kind, poses in truth.poses_mm.items():
+        target = _root_at_pelvis(poses[kept], joints)
+        of_kind = {row: MILLIMETRES * _by_name(pose, joints.name, comparable) for row, pose in composed.items()}
+        of_kind |= _compose_by_truth(candidates, target, lifted.window[kept], rows)
+        errors[kind] = np.stack([joint_errors_mm(of_kind[row], target) for row in rows])
+    return SequenceErrors(
+        lifted.track,
+        errors,
+        None if truth.activity is None else truth.activity[kept],
+        frames=truth.frames,
+        not_lifted=truth.valid_frames - len(kept),
+    )
+
+
+def tables(parts: list[SequenceErrors], kind: str, row: int) -> dict[str, Scores]:
+    """{"sequence", "activity", "all"}: official tables of one row of predictions against one truth.
+
+    Args:
+        parts: sequences in order.
+        kind: METRIC or UNIVERSAL.
+        row: position of the row. Activities are left out where a sequence states none.
+    """
+    errors = np.concatenate([part.errors_mm[kind][row] for part in parts])
+    lengths = [part.errors_mm[kind].shape[1] for part in parts]
+    found = {
+        "sequence": by_sequence(errors, np.repeat([part.track.sequence for part in parts], lengths)),
+        "all": score_sets(errors, {ALL: np.ones(len(errors), bool)}),
+    }
+    if all(part.activity is not None for part in parts):
+        found["activity"] = by_activity(errors, np.concatenate([part.activity for part in parts]))
+    return found
+
+
+def _check(data_file: Path, options: Options) -> None:
+    if options.legacy_overlap:
+        raise EvaluationError("legacy_overlap: the papers count every frame of MPI-INF-3DHP once; leave it out")
+    if options.split != "test":
+        raise EvaluationError(
+            f"split {options.split}: only test sequences have valid frames; score others with --protocol egohumans"
+        )
+    with schema.open_file(data_file) as file:
+        names = [name for name in schema.sequence_names(file) if file[name].attrs["split"] == "test"]
+        lacking = [name for name in names if "valid_frame" not in file[name]]
+    if lacking or not names:
+        what = f"{', '.join(lacking[:3])} lacks valid_frame" if lacking else "it has no test sequence"
+        raise EvaluationError(
+            f"{data_file}: {what}; this protocol scores the valid frames of test sequences. Use --protocol egohumans, "
+            "or convert the official test set with tools/convert.py mpi-inf-3dhp"
+        )
+
+
+def _by_name(poses: np.ndarray, source: str, usable: np.ndarray | None = None) -> np.ndarray:
+    """Poses (..., 17, 3) in mpi17's order, NaN for joints that the source lacks under that name or cannot use."""
+    if usable is not None:
+        poses = np.where(usable[:, None], poses, np.nan)
+    converted, origin = convert(poses, source, MPI17.name)
+    converted[..., origin != "copied", :] = np.nan
+    return converted
+
+
+def _root_at_pelvis(poses_mm: np.ndarray, joints: JointSet) -> np.ndarray:
+    """Poses whose pelvis is replaced by the root that predictions of a joint set are relative to.
+
+    For models without a pelvis that is the middle of the hips, which in this dataset is the pelvis exactly.
+    """
+    root = poses_mm[..., [MPI17.index(joints.joints[j]) for j in joints.root_joints], :].mean(axis=-2)
+    moved = poses_mm.copy()
+    moved[..., MPI17.root_joints[0], :] = root
+    return moved
+
+
+def _compose_from_2d(
+    lifted: LiftedTrack, hypotheses: np.ndarray, kept: np.ndarray, rows: list[str], joints: JointSet
+) -> dict[str, np.ndarray]:
+    """Row -> poses (N, J, 3) in metres, of the rows that the truth has no say in (or its root only)."""
+    chosen, view, together = hypotheses[:, kept], lifted.view.at(kept), joints.root_joints
+    composed = {"single": single(chosen), "p_agg": p_agg(chosen)}
+    if "j_agg" in rows:
+        root = lifted.view.solve_root(p_agg(hypotheses))[kept]
+        composed["j_agg"] = j_agg(chosen, view.reprojection_errors(chosen, root), together)
+        composed["soft_j_agg"] = soft_j_agg(chosen, view.ray_distances(chosen, root), together)
+    if "oracle_j_agg_true_root" in rows:
+        true_root = lifted.true_root_camera[kept].astype(np.float64)
+        composed["oracle_j_agg_true_root"] = j_agg(chosen, view.reprojection_errors(chosen, true_root), together)
+    return composed
+
+
+def _compose_by_truth(
+    candidates_mm: np.ndarray, target_mm: np.ndarray, window: np.ndarray, rows: list[str]
+) -> dict[str, np.ndarray]:
+    """Row -> poses (N, 17, 3) in mm, of the rows that choose among candidates (H, N, 17, 3) by the truth."""
+    if "oracle_j_best" not in rows:
+        return {}
+    relative = target_mm - target_mm[:, MPI17.root_joints]
+    mask = np.isfinite(relative).all(axis=-1) & np.isfinite(candidates_mm[0]).all(axis=-1)
+    return {
+        "oracle_j_best": j_best(candidates_mm, relative, mask),
+        "oracle_p_best_frame": p_best(candidates_mm, relative, mask),
+        "oracle_p_best_window": p_best(candidates_mm, relative, mask, window),
+    }
+
+
+def _example(lifted: LiftedTrack, joints: JointSet) -> Example | None:
+    with schema.open_file(lifted.track.file) as file:
+        same = str(file.attrs["joint_set"]) == joints.name  # pictures are drawn in the file's joints
+    return find_example([lifted], joints) if same else None
+
+
+def _results(parts: list[SequenceErrors], prepared: Prepared) -> dict:
+    scored = sum(part.errors_mm[kind].shape[1] for part in parts for kind in list(part.errors_mm)[:1])
+    if not scored:
+        raise EvaluationError(f"{prepared.data_file}: none of {len(parts)} test sequences has a valid frame to score")
+    rows = prepared.rows
+    kinds = [kind for kind in (METRIC, UNIVERSAL) if all(kind in part.errors_mm for part in parts)]
+    if not kinds:
+        raise EvaluationError(
+            f"{prepared.data_file}: some sequences have metric poses alone and others universal ones alone; convert "
+            "both kinds, or evaluate them in files of their own"
+        )
+    of_kinds = {kind: {row: _numbers(tables(parts, kind, a)) for a, row in enumerate(rows)} for kind in kinds}
+    joints = [
+        name
+        for j, name in enumerate(MPI17.joints)
+        if any(np.isfinite(part.errors_mm[kinds[0]][..., j]).any() for part in parts)
+    ]
+    simulated = {part.track.simulated for part in parts}
+    return {
+        "protocol": PROTOCOL,
+        "simulated": "some" if len(simulated) == 2 else "all" if True in simulated else "none",
+        "headline": next(row for row in rows if AGGREGATIONS[row].kind == "deployable"),
+        "headline_truth": kinds[0],
+        "metrics": METRICS,
+        "aggregations": {row: {"title": AGGREGATIONS[row].title, "kind": AGGREGATIONS[row].kind} for row in rows},
+        "scenes": _scenes(of_kinds[kinds[0]]),
+        "truths": of_kinds,
+        "joints scored": joints,
+        "counts": {part.track.sequence: _counts(part) for part in parts},
+        "choices": _choices(prepared, kinds, joints),
+    }
+
+
+def _counts(part: SequenceErrors) -> dict[str, int]:
+    scored = next(iter(part.errors_mm.values())).shape[1]
+    return {
+        "frames": part.frames,
+        "valid frames": scored + part.not_lifted,
+        "frames scored": scored,
+        "valid frames not lifted": part.not_lifted,
+    }
+
+
+def _numbers(found: Mapping[str, Scores]) -> dict:
+    """Tables of one row as plain numbers: by sequence, by activity, both averages."""
+    numbers = {name: _table(scores) for name, scores in found.items()}
+    numbers[MEAN_OF_SEQUENCES] = _rounded(mean_of_rows(found["sequence"]))
+    numbers[ALL_FRAMES] = _rounded(found["all"].headline(0))
+    return numbers
+
+
+def _table(scores: Scores) -> dict[str, dict]:
+    """{set of frames: {"frames", "pck", "auc", "mpjpe", and of groups and joints}}."""
+    return {
+        row: {
+            "frames": int(scores.frames[i]),
+            **_rounded(scores.headline(i)),
+            "pck by group": [_plain(value) for value in scores.pck[i]],
+            "auc by group": [_plain(value) for value in scores.auc[i]],
+            "mpjpe by joint": [_plain(value) for value in scores.mpjpe[i]],
+        }
+        for i, row in enumerate(scores.rows)
+    }
+
+
+def _scenes(of_rows: dict[str, dict]) -> dict:
+    """{sequence or average: {metric: {row: value}}}, the form that all protocols share."""
+    first = next(iter(of_rows.values()))
+    names = list(first["sequence"])
+    place_of = {name: lambda numbers, name=name: numbers["sequence"][name] for name in names}
+    place_of |= {name: lambda numbers, name=name: numbers[name] for name in (MEAN_OF_SEQUENCES, ALL_FRAMES)}
+    return {
+        name: {metric: {row: find(numbers)[metric] for row, numbers in of_rows.items()} for metric in METRICS}
+        for name, find in place_of.items()
+    }
+
+
+def _choices(prepared: Prepared, kinds: list[str], joints: list[str]) -> dict[str, object]:
+    choices = prepared.choices()
+    choices |= {
+        "window frames": prepared.config.data.window,
+        "truth": f"{kinds[0]} in the headline" + (f", {kinds[1]} beside it" if len(kinds) > 1 else ", no other there"),
+        "joints in MPJPE": f"{len(joints)} of 17",
+        "joints in PCK and AUC": "those of them among 14: no pelvis, spine and head",
+        "frames": "valid ones, each counted once",
+        "averages": "unweighted mean of sequences, and all frames pooled",
+        "mean within a scene": "over all valid frames",
+        "mean of scenes": "unweighted",
+    }
+    return choices
+
+
+def _rounded(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in numbers.items()}
+
+
+def _plain(value: float) -> float | None:
+    """A number for JSON, to a nanometre; None where nothing was scored."""
+    return None if np.isnan(value) else round(float(value), 6)

@@ -1,0 +1,58 @@
+"""How many poses a network denoises at once: inference within a bound on memory, with the same results."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from finepose_mp.diffusion import Denoiser
+
+# Widths of a token alive at once inside a block: as it came into the network and into the block, normed, projected
+# three times, what it attended to, that with the tokens that see nothing, and its projection. Or in the MLP: as it came
+# in, before and after the block's attention, normed, and the hidden layer before and after its GELU.
+_ATTENTION_WIDTHS = 9
+_MLP_WIDTHS, _MLP_HIDDEN = 4, 2
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def sequence_bytes(model: nn.Module) -> int:
+    """Bytes of activations for one pose sequence of one window, at the widest place of the network.
+
+    Counted from the layers' sizes; the attention's own kernels hold little, other kernels may hold more.
+    """
+    trunk = model.trunk
+    _, window, _, width = trunk.temporal_position.shape
+    joints = trunk.spatial_position.shape[2]
+    hidden = trunk.spatial_blocks[0].mlp.expand.out_features
+    channels = max(_ATTENTION_WIDTHS * width, _MLP_WIDTHS * width + _MLP_HIDDEN * hidden)
+    return window * joints * channels * trunk.dtype.itemsize
+
+
+def sequences_within(model: nn.Module, memory_mb: int) -> int:
+    """Pose sequences whose activations fit into `memory_mb`; at least one."""
+    return max(1, memory_mb * 2**20 // sequence_bytes(model))
+
+
+def in_chunks(denoise: Denoiser, hypotheses: int) -> Denoiser:
+    """A denoiser that hands `hypotheses` of them on at a time. They do not see each other, so nothing else changes."""
+
+    def chunked(noisy: Tensor, t: int) -> Tensor:
+        if noisy.shape[1] <= hypotheses:
+            return denoise(noisy, t)
+        return torch.cat([denoise(part, t) for part in noisy.split(hypotheses, dim=1)], dim=1)
+
+    return chunked
+
+
+def in_precision(model: nn.Module, precision: str) -> nn.Module:
+    """The model, or for "bf16" a copy whose matrix products are in bfloat16: its weights are cast once, not per call.
+
+    What reads and writes coordinates stays in float32, as do the prompts' encoder and the diffusion time.
+    """
+    dtype = _PRECISIONS[precision]
+    if model.trunk.dtype == dtype:
+        return model
+    copied = deepcopy(model)
+    for name in copied.matrix_modules:
+        getattr(copied, name).to(dtype)
+    return copied

@@ -1,0 +1,170 @@
+"""The benchmark measures what it says: every arm does its work, and costs are counted, not guessed."""
+
+import json
+import runpy
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from torch.utils.flop_counter import FlopCounterMode
+from training_runs import small_data
+
+from finepose_mp import benchmark
+from finepose_mp.benchmark import arms as all_arms
+from finepose_mp.benchmark.cost import Shape, denoiser_flops, text_flops, training_flops
+from finepose_mp.benchmark.measuring import BenchmarkError, Measurement
+from finepose_mp.benchmark.reference_style import ReferenceStyle
+from finepose_mp.benchmark.work import build
+from finepose_mp.config import DataConfig, PromptConfig
+from finepose_mp.models.finepose import FinePOSE
+from finepose_mp.models.text_tower import build_text_tower
+
+SIZES = benchmark.Sizes(width=16, depth=2, heads=2, text_width=16, text_depth=1, text_heads=2)
+CPU = torch.device("cpu")
+TRAINING = benchmark.training_arms(SIZES, windows=[5, 7], batches=[3], compiler=False)
+INFERENCE = benchmark.inference_arms(SIZES, [5, 7], [2], hypotheses=[3, 1], steps=[2, 1], compiler=False)
+PRESETS = all_arms.preset_arms(SIZES, 5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_tower():
+    """The arms build their own; made once here, because drawing its weights takes longer than everything else."""
+    tower = build_text_tower(PromptConfig(text_weights="random", text_width=16, text_depth=1, text_heads=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finepose_mp.models.build_text_tower", lambda _config: tower)
+        yield tower
+
+
+@pytest.mark.parametrize("arm", TRAINING, ids=lambda arm: arm.name)
+def test_training_arms_learn(arm):
+    step = build(arm, CPU)
+    losses = [step() for _ in range(2)]
+    assert losses[0].shape == (arm.batch,) and torch.isfinite(torch.stack(losses)).all()
+    assert not torch.equal(*losses), "the same noise again: only the weights have changed"
+
+
+@pytest.mark.parametrize("arm", [*INFERENCE, *PRESETS], ids=lambda arm: arm.name)
+def test_inference_arms_give_poses(arm):
+    poses = build(arm, CPU)()
+    assert poses.shape == (arm.batch, arm.hypotheses, arm.window, 17, 3)
+    assert torch.isfinite(poses).all()
+
+
+def test_arms_of_a_task_have_names_of_their_own():
+    for arms in (TRAINING, [*INFERENCE, *PRESETS]):
+        assert len({arm.name for arm in arms}) == len(arms)
+    compilable = benchmark.training_arms(SIZES, [5], [], compiler=True)
+    assert [arm.name for arm in compilable if arm.compiled] == ["N 5 compiled"]
+
+
+def test_ways_of_doing_the_same_give_the_same():
+    poses = {arm.name: build(arm, CPU)() for arm in INFERENCE[:10]}
+    first = poses.pop("H 3 S 2 N 5")
+    for name in ("explicit attention", "text in every pass", "chunks of 1", "chunks of 2"):
+        assert torch.allclose(poses[f"H 3 S 2 N 5 {name}"], first, atol=1e-5), name
+    for name in ("bf16", "bf16 autocast"):
+        assert 0 < (poses[f"H 3 S 2 N 5 {name}"] - first).abs().max() < 0.03, name
+
+
+def test_the_reference_style_computes_the_same_network(one_tower):
+    torch.manual_seed(0)
+    network = FinePOSE(17, 5, 16, 3, 2, tower=one_tower, compatibility="released").eval()
+    torch.nn.init.normal_(network.stylization.project.weight)
+    x, noisy, t = torch.randn(2, 5, 17, 2), torch.randn(2, 3, 5, 17, 3), torch.tensor([3, 700])
+    with torch.inference_mode():
+        found = ReferenceStyle(network)(x, noisy, t, "sitting down")
+        assert torch.allclose(found, network(x, noisy, t, None, ["sitting down"]), atol=2e-5)
+
+
+def test_operations_are_those_that_pytorch_counts(one_tower):
+    shape = Shape(17, 5, 16, 3)
+    network = FinePOSE(17, 5, 16, 3, 2, tower=one_tower).train()
+    x, noisy, t = torch.randn(2, 5, 17, 2), torch.randn(2, 4, 5, 17, 3), torch.tensor([3, 700])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        prompt = network.encode_prompts(["fencing", "sitting"])
+    assert counter.get_total_flops() == pytest.approx(2 * text_flops(shape, 1, 16), rel=0.03)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(x, noisy, t, None, prompt)
+    assert counter.get_total_flops() == pytest.approx(2 * 4 * denoiser_flops(shape), rel=0.03)
+    with FlopCounterMode(display=False) as counter:
+        network(x, noisy[:, 0], t, None, prompt).sum().backward()
+    assert counter.get_total_flops() == pytest.approx(
+        2 * training_flops(shape._replace(reads_prompts=True), 0), rel=0.05
+    )
+
+
+def test_an_arm_is_measured_in_a_process_of_its_own():
+    found = benchmark.measure(INFERENCE[0], repeats=2)
+    assert len(found.seconds) == 2 and len(found.yardsticks) == 3
+    assert found.clock == "process" and 0 < found.libraries_mb < found.peak_mb
+    assert found.ratio > 0 and found.spread >= 0
+
+
+def test_an_arm_that_fails_says_which_and_why(monkeypatch):
+    """In this process, where it takes no time."""
+    sent = []
+    connection = SimpleNamespace(send=sent.append, recv=lambda: sent.pop(), close=lambda: None)
+    context = SimpleNamespace(
+        Pipe=lambda duplex: (connection, connection),
+        Process=lambda target, args: SimpleNamespace(start=lambda: target(*args), join=lambda: None, exitcode=1),
+    )
+    monkeypatch.setattr("multiprocessing.get_context", lambda _method: context)
+    impossible = INFERENCE[0].but("too many steps", steps=2000)
+    with pytest.raises(
+        BenchmarkError, match=r"(?s)'too many steps' failed.*allows 1 to 1000 sampling steps, asked for"
+    ):
+        benchmark.measure(impossible)
+
+
+def measured(name: str, seconds: list[float], yardsticks: list[float]) -> Measurement:
+    return Measurement(INFERENCE[0].but(name), seconds, yardsticks, "wall", 300.0, 100.0, 1.0)
+
+
+def test_costs_are_medians_in_yardsticks_of_their_moment():
+    """The machine became twice as slow in the middle: work and yardstick alike."""
+    found = measured("a", [4.0, 6.0, 8.0], [2.0, 2.0, 4.0, 4.0])
+    assert found.ratios == [2.0, 2.0, 2.0] and found.ratio == 2.0 and found.spread == 0.0
+
+
+def test_the_table_compares_with_the_first():
+    lines = benchmark.table([measured("a", [4.0], [2.0, 2.0]), measured("b", [6.0], [2.0, 2.0])]).splitlines()
+    assert lines[2].startswith("| infer a | 2.00 | 0.00 | 4 |") and lines[2].endswith("| 300 | 200 | 1.00 |")
+    assert lines[3].endswith("| 1.50 |")
+
+
+def test_loading_is_measured_in_windows_per_second(tmp_path):
+    data = DataConfig(files=[small_data(tmp_path)], window=9)
+    found = benchmark.measure_loading(data, batch_size=4, workers=0)
+    assert found.windows == 24
+    assert found.first_epoch_per_second > 0 and found.next_epoch_per_second > 0
+
+
+def call_tool(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPOSITORY / "tools" / "benchmark.py"), run_name="__main__")
+    return ended.value.code
+
+
+def test_the_command_prints_a_table_and_writes_every_number(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "measure", lambda arm, *_: measured(arm.name, [4.0, 6.0], [2.0, 2.0, 2.0]))
+    file = tmp_path / "numbers.json"
+    assert call_tool(monkeypatch, "infer", "--only", "bf16", "chunks", "--json", file, "--device", "cpu") == 0
+    assert "| infer H 5 S 5 N 27 bf16 | 2.50 | 1.00 |" in capsys.readouterr().out
+    written = json.loads(file.read_text())
+    assert [arm["arm"]["name"].removeprefix("H 5 S 5 N 27 ") for arm in written["arms"]] == [
+        "bf16",
+        "bf16 autocast",
+        "chunks of 1",
+        "chunks of 2",
+    ]
+    assert written["arms"][0]["ratio"] == 2.5 and written["torch"] and written["threads"] == 1
+
+
+def test_the_command_says_what_is_missing(monkeypatch, capsys):
+    assert call_tool(monkeypatch, "load") == 2
+    assert "load needs --data" in capsys.readouterr().err
+    assert call_tool(monkeypatch, "train", "--only", "quantum") == 2
+    assert "no arm is called like" in capsys.readouterr().err
