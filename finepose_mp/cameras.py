@@ -21,6 +21,7 @@ __all__ = [
     "Camera",
     "LensModel",
     "denormalize_screen",
+    "in_image",
     "in_view",
     "lens_model",
     "max_angle",
@@ -119,9 +120,14 @@ def in_view(
     Raises:
         ValueError: unknown model or wrong shapes.
     """
-    pixels = project(points_camera, model, params)
+    return in_image(project(points_camera, model, params), model, params, image_size, image_circle)
+
+
+def in_image(pixels: Array, model: str, params: Array, image_size: Array, image_circle: float | None = None) -> Array:
+    """Whether pixels (..., 2) lie in the visible image: bool (...), False for NaN. Arguments: see `in_view`."""
     size = as_array_like(image_size, pixels)
-    inside = ((pixels >= 0) & (pixels < size)).all(axis=-1)
+    u, v = pixels[..., 0], pixels[..., 1]
+    inside = (u >= 0) & (v >= 0) & (u < size[..., 0]) & (v < size[..., 1])
     if image_circle is None:
         return inside
     centre = lens_model(model).terms(as_array_like(params, pixels)).centre
@@ -202,6 +208,10 @@ class Camera:
         """Whether points (T, ..., 3) in camera coordinates are in view: bool (T, ...); see `in_view`."""
         params = _per_frame(self.params, 1, points_camera)
         return in_view(points_camera, self.model, params, self.image_size, image_circle)
+
+    def in_image(self, pixels: Array, image_circle: float | None = None) -> Array:
+        """Whether pixels (T, ..., 2) lie in the visible image: bool (T, ...); see `in_image`."""
+        return in_image(pixels, self.model, _per_frame(self.params, 1, pixels), self.image_size, image_circle)
 
     def _pose(self, points: Array) -> Array:
         if self.world_to_camera is None:

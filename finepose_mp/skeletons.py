@@ -6,6 +6,7 @@ Human3.6M as used by the lifting literature, MPI-INF-3DHP's 17 "relevant" joints
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -95,7 +96,89 @@ MPI17 = JointSet(
     root_joints=(14,),
 )
 
-JOINT_SETS: dict[str, JointSet] = {s.name: s for s in (COCO17, H36M17, MPI17)}
+# MPII's joint 7 (thorax, between the shoulders) is what Human3.6M's order calls neck here; its joint 8 lies above it.
+MPII16 = JointSet(
+    name="mpii16",
+    joints=_names(
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis neck upper_neck head_top "
+        "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
+    ),
+    parents=(1, 2, 6, 6, 3, 4, -1, 6, 7, 8, 11, 12, 7, 7, 13, 14),
+    root_joints=(6,),
+)
+
+HALPE26 = JointSet(
+    name="halpe26",
+    joints=(
+        *COCO17.joints,
+        *_names("head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel"),
+    ),
+    parents=(18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14, 18, 19, -1, 15, 16, 15, 16, 15, 16),
+    root_joints=(19,),
+)
+
+# OpenPose's BODY_25.
+BODY25 = JointSet(
+    name="body25",
+    joints=_names(
+        "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
+        "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
+        "left_small_toe left_heel right_big_toe right_small_toe right_heel"
+    ),
+    parents=(1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 14, 14, 11, 11, 11),
+    root_joints=(8,),
+)
+
+# MediaPipe Pose. Its own order calls the corners of the mouth mouth_left and mouth_right.
+BLAZEPOSE33 = JointSet(
+    name="blazepose33",
+    joints=_names(
+        "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
+        "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky "
+        "right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle "
+        "right_ankle left_heel right_heel left_foot_index right_foot_index"
+    ),
+    parents=(
+        *(-1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16),
+        *(11, 12, 23, 24, 25, 26, 27, 28, 27, 28),
+    ),
+    root_joints=(23, 24),
+    links=((11, 12), (23, 24)),
+)
+
+
+def _whole_body() -> JointSet:
+    """COCO-WholeBody: coco17, three points a foot, the 68 face points of iBUG, 21 points a hand.
+
+    Face points are numbered as iBUG does; of a pair mirrored onto each other both carry the number of the right one.
+    """
+    right = [*range(8), *range(17, 22), 31, 32, *range(36, 42), 48, 49, 50, 58, 59, 60, 61, 67]
+    left = [*range(16, 8, -1), *range(26, 21, -1), 35, 34, 45, 44, 43, 42, 47, 46, 54, 53, 52, 56, 55, 64, 63, 65]
+    face = {n: f"face_{n}" for n in range(68)}
+    face |= {n: f"right_face_{n}" for n in right}
+    face |= {n: f"left_face_{other}" for n, other in zip(left, right, strict=True)}
+    fingers = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
+    hand = ["hand_root", *(f"{finger}_{n}" for finger in fingers for n in range(1, 5))]
+    feet = _names("left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel")
+    hands = [f"{side}_{point}" for side in ("left", "right") for point in hand]
+
+    def hand_parents(root: int, wrist: int) -> list[int]:
+        return [wrist, *(root if n % 4 == 1 else root + n - 1 for n in range(1, 21))]
+
+    return JointSet(
+        name="wholebody133",
+        joints=(*COCO17.joints, *feet, *(face[n] for n in range(68)), *hands),
+        parents=(*COCO17.parents, *[15] * 3, *[16] * 3, *[0] * 68, *hand_parents(91, 9), *hand_parents(112, 10)),
+        root_joints=COCO17.root_joints,
+        links=COCO17.links,
+    )
+
+
+WHOLEBODY133 = _whole_body()
+
+JOINT_SETS: dict[str, JointSet] = {
+    s.name: s for s in (COCO17, H36M17, MPI17, MPII16, HALPE26, BODY25, BLAZEPOSE33, WHOLEBODY133)
+}
 
 # Joints that a set lacks but others determine: the mean of the named joints. `head` from the nose is a stand-in a few
 # centimetres off; the top of the head cannot be had from a face and stays missing.
@@ -133,10 +216,20 @@ def convert(points: np.ndarray, source: str, target: str) -> tuple[np.ndarray, n
     floating = np.result_type(points.dtype, np.float32)
     converted = np.full((*points.shape[:-2], len(target_set), points.shape[-1]), np.nan, dtype=floating)
     origin = np.full(len(target_set), "missing", dtype="<U7")
-    for j, name in enumerate(target_set.joints):
-        sources = (name,) if name in source_set.joints else _DERIVED.get(name, ())
-        if not sources or any(s not in source_set.joints for s in sources):
-            continue
-        converted[..., j, :] = points[..., [source_set.index(s) for s in sources], :].mean(axis=-2)
-        origin[j] = "copied" if sources == (name,) else "derived"
+    for j, sources in enumerate(joint_sources(source, target)):
+        if sources:
+            converted[..., j, :] = points[..., list(sources), :].mean(axis=-2)
+            origin[j] = "copied" if target_set.joints[j] in source_set.joints else "derived"
     return converted, origin
+
+
+@cache
+def joint_sources(source: str, target: str) -> tuple[tuple[int, ...], ...]:
+    """For each joint of the target the joints of the source whose mean it is, none where it is not determined."""
+    source_set = joint_set(source)
+    found = []
+    for name in joint_set(target).joints:
+        names = (name,) if name in source_set.joints else _DERIVED.get(name, ())
+        known = all(other in source_set.joints for other in names)
+        found.append(tuple(source_set.index(other) for other in names) if known else ())
+    return tuple(found)

@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from converted_take import TAGGING, convert_raw, convert_take, messages, of_camera
+from converted_take import TAGGING, convert_raw, convert_take, messages, of_camera, only
 from raw_take import NOSE_PIXELS_IN_CAM01, RawTake, detection
 
 from finepose_mp.schema import INTERPOLATED, MISSING, OBSERVED
@@ -228,9 +228,11 @@ def test_trajectory_shifted_by_a_missing_frame_is_detected(tmp_path):
         take.fit[k]["aria01"] = fit[k + 1]["aria01"]
     del take.fit[30]["aria01"]
     sequence = convert_take(take, tmp_path)
-    shifted = messages(sequence, "alignment", "error")
-    assert "aria01" in shifted and "1 frames later" in shifted and "from frame 10" in shifted
-    assert "aria02" in messages(sequence, "alignment", "info")
+    shifted = only(sequence.findings, "alignment.shifted")
+    assert (shifted["person"], shifted["frames"], shifted["found"]["shift_frames"]) == ("aria01", [[10, 30]], 1)
+    assert (sequence.joint_status[9:, 0] == MISSING).all() and np.isnan(sequence.joints_3d_world[9:, 0]).all()
+    assert (sequence.joint_status[:9, 0] == OBSERVED).all() and (sequence.joint_status[:, 1] == OBSERVED).all()
+    assert "aria02" in messages(sequence, "alignment.distance", "info")
 
 
 def test_digests_are_of_the_files_in_the_order_of_their_names(take, tmp_path):

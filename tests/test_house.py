@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "training": _FLOOR | {"models", "diffusion", "prompts", "runs", "datasets", "inference"},
     "evaluation": _FLOOR | {"runs", "datasets", "inference", "aggregation"},
     "validation": _FLOOR,
+    "benchmark": _FLOOR
+    | {"models", "diffusion", "prompts", "runs", "datasets", "inference", "training", "preprocessing"},
     "visualization": _FLOOR,
     "viewer": _FLOOR | {"visualization"},
     "export": _FLOOR,

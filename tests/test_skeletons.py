@@ -82,3 +82,32 @@ def test_unknown_names_and_shapes_are_said():
         COCO17.index("pelvis")
     with pytest.raises(ValueError, match=r"expected 17 joints of coco17 on axis -2, found shape \(3, 16, 2\)"):
         convert(np.zeros((3, 16, 2)), "coco17", "h36m17")
+
+
+def test_joints_of_detectors_are_where_their_documentation_says():
+    for name, joint, position in (
+        ("body25", "pelvis", 8), ("body25", "left_ear", 18), ("body25", "left_big_toe", 19),
+        ("halpe26", "head_top", 17), ("halpe26", "pelvis", 19), ("halpe26", "right_big_toe", 21),
+        ("mpii16", "right_ankle", 0), ("mpii16", "head_top", 9), ("mpii16", "left_wrist", 15),
+        ("blazepose33", "left_shoulder", 11), ("blazepose33", "right_hip", 24), ("blazepose33", "right_foot_index", 32),
+        ("wholebody133", "left_heel", 19), ("wholebody133", "left_hand_root", 91),
+        ("wholebody133", "right_pinky_finger_4", 132), ("body25", "right_heel", 24),
+    ):  # fmt: skip
+        assert joint_set(name).index(joint) == position
+
+
+def test_whole_body_mirrors_the_face_as_ibug_does():
+    mirror = np.array(joint_set("wholebody133").mirror)[23:91] - 23
+    assert [mirror[i] for i in (0, 8, 17, 27, 31, 36, 41, 48, 51, 60, 67)] == [
+        16,
+        8,
+        26,
+        27,
+        35,
+        45,
+        46,
+        54,
+        51,
+        64,
+        65,
+    ]

@@ -81,6 +81,12 @@ def test_arrays_cannot_claim_memory_that_their_bytes_do_not_fill():
         load_pickle(b"cnumpy\nndarray\n((I1000000000\ntS'f8'\ntR.", "x.pkl")
 
 
+@pytest.mark.parametrize("stream", [b"\x80\x02]r\x00\x00\x00\x70.", b"]p1800000000\n.", b"cx\ny\n]r\xff\xff\xff\xff."])
+def test_objects_cannot_have_numbers_for_which_a_table_of_gigabytes_is_made(stream):
+    with pytest.raises(DamagedFileError, match=r"x\.pkl.*impossible number"):
+        load_pickle(stream, "x.pkl")
+
+
 def test_dtypes_with_hidden_structure_are_refused():
     with pytest.raises(DamagedFileError, match=r"structured|plain"):
         load_pickle(pickle.dumps(np.zeros(2, [("a", "O"), ("b", "i8")])), "x.pkl")

@@ -1,82 +1,183 @@
-"""Converts a raw data set into one HDF5 file: `python tools/convert.py egohumans`.
+"""Converts a raw dataset into one HDF5 file: `python tools/convert.py egohumans`. docs/CONVERT.md is its guide.
 
-Exit status: 0 all takes converted, 1 some failed (the others are in the file), 2 nothing was written.
+Exit status: 0 everything converted, 1 some sequences failed (the others are in the file), 2 nothing was written.
 """
 
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
+from finepose_mp.preprocessing.conversion import ConversionError, Outcome
 from finepose_mp.preprocessing.egohumans import dataset as egohumans
+from finepose_mp.preprocessing.egohumans.catalogue import load_catalogue, released
+from finepose_mp.preprocessing.egohumans.findings import CHECKS
+from finepose_mp.preprocessing.findings_report import write_report
+from finepose_mp.preprocessing.human36m import dataset as human36m
+from finepose_mp.preprocessing.human36m.archive import find_archive as find_human36m
+from finepose_mp.preprocessing.human36m.findings import CHECKS as HUMAN36M_CHECKS
+from finepose_mp.preprocessing.mpi_inf_3dhp import dataset as mpi_inf_3dhp
+from finepose_mp.preprocessing.mpi_inf_3dhp.facts import CAMERA_SETS
 
 
 def main() -> int:
     arguments = _parse_arguments()
     try:
-        return arguments.convert(arguments)
-    except (ValueError, OSError) as error:
+        outcomes = arguments.convert(arguments)
+    except (ValueError, OSError, ConversionError) as error:
         print(f"convert: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("convert: interrupted, nothing was written", file=sys.stderr)
+        print("convert: interrupted; the same command with --resume goes on from here", file=sys.stderr)
         return 2
+    _print_summary(outcomes, arguments.out)
+    try:
+        print(f"Everything that was found: {write_report(arguments.out, outcomes, arguments.checks)}")
+    except OSError as error:  # the converted file is there all the same, with every finding in it
+        print(f"convert: no report of the findings could be written ({error})", file=sys.stderr)
+    return int(any(outcome.error for outcome in outcomes))
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    datasets = parser.add_subparsers(title="data sets", required=True, metavar="DATASET")
-    _add_dataset(datasets, "egohumans", _convert_egohumans, "EgoHumans (ICCV 2023), unpacked takes")
+    datasets = parser.add_subparsers(title="datasets", required=True, metavar="DATASET")
+    parser_ = _add_dataset(datasets, "egohumans", _convert_egohumans, "EgoHumans (ICCV 2023): archives or folders")
+    parser_.set_defaults(checks=CHECKS)
+    parser_.add_argument(
+        "--catalogue",
+        type=Path,
+        metavar="FILE.yaml",
+        help="scenes and takes of another dataset of the same layout, such as Harmony4D; see docs/CONVERT.md",
+    )
+    parser_.add_argument(
+        "--benchmark",
+        type=Path,
+        metavar="DIR",
+        help="published benchmark files, or a detector's in their form: their keypoints become the detected 2D",
+    )
+    human36m_parser = _add_dataset(
+        datasets, "human36m", _convert_human36m, "Human3.6M: official CDF files, npz, or 3d-pose-baseline's tree"
+    )
+    human36m_parser.set_defaults(checks=HUMAN36M_CHECKS)
+    human36m_parser.add_argument(
+        "--detections",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="data_2d_h36m_*.npz, or a tree with StackedHourglass; of several the first that has a clip counts",
+    )
+    human36m_parser.add_argument(
+        "--correct-shifted-takes",
+        action="store_true",
+        help="take out the 200 mm by which three takes of S9 are shifted",
+    )
+    mpi_parser = _add_dataset(
+        datasets, "mpi-inf-3dhp", _convert_mpi_inf_3dhp, "MPI-INF-3DHP: official .mat files, or community npz files"
+    )
+    mpi_parser.add_argument(
+        "--cameras",
+        choices=CAMERA_SETS,
+        default="vnect",
+        help="training cameras: the eight of the literature, or all (default: %(default)s)",
+    )
     return parser.parse_args()
 
 
-def _add_dataset(datasets, name: str, convert, title: str) -> None:
+def _add_dataset(datasets, name: str, convert: Callable, title: str) -> argparse.ArgumentParser:
+    """The parser of one dataset with the arguments that all have."""
     parser = datasets.add_parser(name, help=title, description=title)
     parser.add_argument(
         "--raw",
         type=Path,
         default=Path("data/raw") / name,
         metavar="DIR",
-        help="raw data: the folder of all big sequences, one big sequence, or one take (default: %(default)s)",
+        help="raw data: the folder of all sequences, or a part of it (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("data") / f"{name}.h5", metavar="FILE.h5", help="default: %(default)s"
     )
+    parser.add_argument("--jobs", type=_job_count, default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on with a conversion that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
-    parser.set_defaults(convert=convert)
+    parser.set_defaults(convert=convert, checks=None)
+    return parser
 
 
-def _convert_egohumans(arguments: argparse.Namespace) -> int:
-    takes = egohumans.find_takes(arguments.raw)
-    frames, seconds = 0, 0.0
-    with tqdm(total=len(takes), unit="take", desc="egohumans", dynamic_ncols=True) as progress:
-
-        def show(outcome: egohumans.Outcome) -> None:
-            nonlocal frames, seconds
-            frames, seconds = frames + outcome.frames, seconds + outcome.seconds
-            progress.set_postfix_str(f"{frames / seconds:.0f} frames/s, {outcome.take.facts.name}", refresh=False)
-            progress.update()
-
-        outcomes = egohumans.convert(takes, arguments.out, arguments.overwrite, on_take=show)
-    _print_summary(outcomes, arguments.out)
-    return int(any(outcome.error for outcome in outcomes))
+def _job_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; give 1 or more")
+    return int(text)
 
 
-def _print_summary(outcomes: list[egohumans.Outcome], out: Path) -> None:
-    """Counts, then everything that needs attention: findings of severity error, and takes that failed."""
+def _convert_egohumans(arguments: argparse.Namespace) -> list[Outcome]:
+    catalogue = load_catalogue(arguments.catalogue) if arguments.catalogue else released()
+    takes = egohumans.find_takes(arguments.raw, catalogue)
+    with _progress(catalogue.dataset, len(takes)) as show:
+        return egohumans.convert(
+            takes, arguments.out, on_take=show, catalogue=catalogue, benchmark=arguments.benchmark, **_how(arguments)
+        )
+
+
+def _convert_human36m(arguments: argparse.Namespace) -> list[Outcome]:
+    archive = find_human36m(arguments.raw)
+    with _progress("human36m", len(archive.poses)) as show:
+        report = human36m.convert(
+            archive,
+            arguments.out,
+            detection_paths=arguments.detections,
+            correct_shift=arguments.correct_shifted_takes,
+            on_done=show,
+            **_how(arguments),
+        )
+    print(*report.summary(), sep="\n")
+    return report.outcomes
+
+
+def _convert_mpi_inf_3dhp(arguments: argparse.Namespace) -> list[Outcome]:
+    work = mpi_inf_3dhp.find_work(arguments.raw, arguments.cameras)
+    with _progress("mpi-inf-3dhp", len(work)) as show:
+        return mpi_inf_3dhp.convert(work, arguments.out, on_done=show, **_how(arguments))
+
+
+def _how(arguments: argparse.Namespace) -> dict:
+    """The arguments that go to every dataset's `convert` as they are."""
+    return {"jobs": arguments.jobs, "resume": arguments.resume, "overwrite": arguments.overwrite}
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[Outcome], None]]:
+    """A progress bar over sequences, as the function that moves it on; it shows how fast frames are converted."""
+    frames = 0
+    with tqdm(total=total, unit="sequence", desc=name, dynamic_ncols=True) as bar:
+
+        def show(outcome: Outcome) -> None:
+            nonlocal frames
+            frames += outcome.frames
+            rate = frames / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix_str(f"{rate:.0f} frames/s, {outcome.name}", refresh=False)
+            bar.update()
+
+        yield show
+
+
+def _print_summary(outcomes: list[Outcome], out: Path) -> None:
+    """Counts, then everything that needs attention: findings of severity error, and sequences that failed."""
     good = [outcome for outcome in outcomes if not outcome.error]
     severities = Counter(finding["severity"] for outcome in good for finding in outcome.findings)
     counted = ", ".join(f"{severities[severity]} {severity}" for severity in ("error", "warning", "info"))
-    print(f"{out}: {len(good)} takes, {sum(outcome.frames for outcome in good)} frames; findings: {counted}")
+    print(f"{out}: {len(good)} sequences, {sum(outcome.frames for outcome in good)} frames; findings: {counted}")
     for outcome in good:
         for finding in outcome.findings:
             if finding["severity"] == "error":
-                print(f"  {outcome.take.facts.name}: {finding['message']}")
+                print(f"  {outcome.name}: {finding['message']}")
     for outcome in outcomes:
         if outcome.error:
-            print(f"  FAILED {outcome.take.facts.name} ({outcome.take.folder}): {outcome.error}")
+            print(f"  FAILED {outcome.name} ({outcome.source}): {outcome.error}")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def _parse_arguments() -> argparse.Namespace:
         "--frames", type=int, default=120, metavar="T", help="of each take, 20 a second (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    parser.add_argument(
+        "--benchmark", action="store_true", help="also write files like the published benchmark's, into DIR/benchmark"
+    )
     return parser.parse_args()
 
 
@@ -65,7 +68,15 @@ def _simulate(arguments: argparse.Namespace) -> int:
             progress.set_postfix_str(take.name, refresh=False)
             progress.update()
 
-        dataset.simulate(arguments.out, takes, arguments.frames, arguments.seed, motion_file, on_take=show)
+        dataset.simulate(
+            arguments.out,
+            takes,
+            arguments.frames,
+            arguments.seed,
+            motion_file,
+            on_take=show,
+            benchmark=arguments.benchmark,
+        )
     print(f"Next: python tools/convert.py egohumans --raw {arguments.out}")
     return 0
 

@@ -10,12 +10,15 @@ import numpy as np
 
 from finepose_mp import cameras, geometry
 from finepose_mp.preprocessing.egohumans import rig, transforms
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.egohumans.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.egohumans.source import TakeReader
 from finepose_mp.preprocessing.unpickling import DamagedFileError
 
 LENS_MODEL = "aria_fisheye624"
 MAX_HEAD_STEP_M = 0.5  # between two frames at 20 fps: 10 m/s
+# Of the focal length, 6 px of Aria's RGB camera: online calibration follows a lens's temperature, by much less.
+MAX_LENS_DRIFT = 0.01
+DETERMINANT_TOLERANCE = 0.01  # of a rotation; beyond, the twelve numbers are something else
 
 
 @dataclass(frozen=True)
@@ -42,62 +45,92 @@ LENSES = (
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """One frame of one Aria, lenses in the order of `LENSES`, sensor orientation."""
+class Calibrations:
+    """The readable calibrations of one Aria, lenses in the order of `LENSES`, sensor orientation."""
 
-    params: np.ndarray  # (3, 15) f cu cv k0..k5 p0 p1 s0..s3
-    own_world_to_camera: np.ndarray  # (3, 3, 4), metres
+    frames: np.ndarray  # (n,) numbers, ascending
+    params: np.ndarray  # (n, 3, 15) f cu cv k0..k5 p0 p1 s0..s3
+    own_world_to_camera: np.ndarray  # (n, 3, 3, 4), metres
+
+    def at(self, frames: np.ndarray) -> "Calibrations":
+        """Those of some of its frames."""
+        rows = np.searchsorted(self.frames, frames)
+        return Calibrations(self.frames[rows], self.params[rows], self.own_world_to_camera[rows])
 
 
-def parse_calibration(data: bytes, name: str) -> Calibration:
-    """The calibration in a file of eight lines: header, id, then parameters and pose of rgb, left and right.
-
-    Poses are stored column by column: r11 r21 r31 r12 ... r33 t1 t2 t3.
+def parse_calibration(data: bytes, name: str) -> list[float]:
+    """The 3 x 27 numbers in a file of eight lines: header, id, then 15 parameters and 12 of a pose for each camera.
 
     Raises:
-        DamagedFileError: another number of lines or of numbers in a line, a number that is not finite, or a pose
-            without a rotation.
+        DamagedFileError: another number of lines or of numbers in a line.
     """
-    try:
-        lines = data.decode("utf-8").strip().split("\n")
-    except UnicodeDecodeError as error:
-        raise DamagedFileError(f"{name}: not a text file ({error})") from error
+    lines = data.strip().split(b"\n")
     if len(lines) != 8:
         raise DamagedFileError(f"{name}: {len(lines)} lines, expected 8 (header, id, two for each of three cameras)")
-    params = np.stack([_numbers(lines[i], 15, f"{name}, line {i + 1}") for i in (2, 4, 6)])
-    poses = np.stack([_numbers(lines[i], 12, f"{name}, line {i + 1}") for i in (3, 5, 7)])
-    poses = poses.reshape(3, 4, 3).transpose(0, 2, 1)
-    determinants = np.linalg.det(poses[..., :3])
-    if not np.allclose(determinants, 1, atol=0.01):
-        raise DamagedFileError(f"{name}: camera poses with determinants {determinants.round(4)}, expected rotations")
-    return Calibration(params, poses)
-
-
-def _numbers(line: str, count: int, where: str) -> np.ndarray:
-    try:
-        numbers = np.array(line.split(), dtype=np.float64)
-    except ValueError as error:
-        raise DamagedFileError(f"{where}: expected {count} numbers, found {line[:60]!r}") from error
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise DamagedFileError(f"{where}: expected {count} finite numbers, found {len(numbers)}: {line[:60]!r}")
+    numbers: list[float] = []
+    for i, count in enumerate((15, 12) * 3, start=2):
+        try:
+            found = list(map(float, lines[i].split()))
+        except ValueError as error:
+            raise DamagedFileError(f"{name}, line {i + 1}: expected {count} numbers, {_found(lines[i])}") from error
+        if len(found) != count:
+            raise DamagedFileError(
+                f"{name}, line {i + 1}: expected {count} finite numbers, found {len(found)}: {_found(lines[i])}"
+            )
+        numbers += found
     return numbers
 
 
-def read_calibrations(reader: TakeReader, aria: str, findings: Findings) -> dict[int, Calibration]:
-    """Frame number -> calibration of one Aria; unreadable files are left out with a finding."""
-    return reader.parse_frames(f"ego/{aria}/calib", ".txt", parse_calibration, "ego_camera", findings)
+def _found(line: bytes) -> str:
+    return f"found {line[:60].decode('utf-8', 'replace')!r}"
+
+
+def read_calibrations(reader: TakeReader, aria: str, findings: Findings) -> Calibrations | None:
+    """The calibrations of one Aria, None without any; unreadable files are left out with a finding."""
+    numbers: dict[int, list[float]] = {}
+    damaged: dict[int, str] = {}
+    folder = f"ego/{aria}/calib"
+    for frame, path, data in reader.frames(folder, ".txt"):
+        try:
+            numbers[frame] = parse_calibration(data, path)
+        except DamagedFileError as error:
+            damaged[frame] = str(error)
+    frames = np.array(list(numbers), int)
+    content = np.array(list(numbers.values())).reshape(-1, len(LENSES), 27)
+    # Poses are stored column by column: r11 r21 r31 r12 ... r33 t1 t2 t3.
+    poses = content[..., 15:].reshape(-1, len(LENSES), 4, 3).swapaxes(-1, -2)
+    problems = _problems(content, poses)
+    damaged |= {int(frames[i]): f"{folder}/{frames[i]:05d}.txt{text}" for i, text in problems.items()}
+    report_unreadable("ego_camera.unreadable", damaged, findings, person=aria)
+    sound = ~np.isin(np.arange(len(frames)), list(problems))
+    return Calibrations(frames[sound], content[sound, :, :15], poses[sound]) if sound.any() else None
+
+
+def _problems(content: np.ndarray, poses: np.ndarray) -> dict[int, str]:
+    """What is wrong with numbers (n, 3, 27) and the poses (n, 3, 3, 4) in them, by position: ends of messages."""
+    problems = {}
+    not_finite = ~np.isfinite(content)
+    for i in np.flatnonzero(not_finite.any(axis=(1, 2))):
+        lens, column = np.argwhere(not_finite[i])[0]
+        line, count = 3 + 2 * lens + (column >= 15), 12 if column >= 15 else 15
+        problems[int(i)] = f", line {line}: expected {count} finite numbers, found {content[i, lens, column]}"
+    determinants = np.linalg.det(np.nan_to_num(poses[..., :3]))
+    for i in np.flatnonzero(~(np.abs(determinants - 1) <= DETERMINANT_TOLERANCE).all(axis=1)):
+        text = f": camera poses with determinants {determinants[i].round(4)}, expected rotations"
+        problems.setdefault(int(i), text)
+    return problems
 
 
 def ego_cameras(
     aria: str,
-    calibrations: list[Calibration],
+    calibrations: Calibrations,
     aria_transforms: dict[str, np.ndarray],
     findings: Findings,
 ) -> list[rig.TakeCamera]:
     """The three upright cameras of one Aria in the shared world, one pose and lens a frame.
 
     Args:
-        calibrations: one for each frame of the take.
+        calibrations: for each frame of the take.
         aria_transforms: Aria name -> similarity from its world to the COLMAP frame (`transforms.read_transforms`).
 
     Raises:
@@ -105,16 +138,17 @@ def ego_cameras(
     """
     if aria not in aria_transforms:
         raise ValueError(f"{transforms.TRANSFORMS_FILE} has no usable transform of {aria}")
-    sensor_params = np.stack([calibration.params for calibration in calibrations], axis=1)  # (3, T, 15)
-    own_poses = np.stack([calibration.own_world_to_camera for calibration in calibrations], axis=1)  # (3, T, 3, 4)
+    sensor_params = calibrations.params.swapaxes(0, 1)  # (3, T, 15)
+    own_poses = calibrations.own_world_to_camera.swapaxes(0, 1)  # (3, T, 3, 4)
     world_to_sensor, residual = shared_world_to_camera(
         own_poses, aria_transforms[aria], aria_transforms[transforms.ANCHOR]
     )
-    if residual > 1e-3:
+    if residual > transforms.SHEAR_TOLERANCE:
         message = (
             f"rotations of {aria}'s cameras are up to {residual:.2g} from orthonormal; the nearest ones are stored"
         )
-        findings.add("ego_camera", "warning", message, person=aria)
+        expected = {"residual": transforms.SHEAR_TOLERANCE}
+        findings.add("ego_camera.not_orthonormal", "warning", message, person=aria, expected=expected, found=residual)
     world_to_camera = geometry.compose(np.column_stack([cameras.UPRIGHT, np.zeros(3)]), world_to_sensor)
     params = [cameras.rotate_fisheye624_clockwise(sensor_params[i], lens.sensor_size) for i, lens in enumerate(LENSES)]
     return [
@@ -145,15 +179,34 @@ def shared_world_to_camera(
 def check_ego_cameras(found: list[rig.TakeCamera], frames: np.ndarray, findings: Findings) -> None:
     """Reports drifting lenses and jumps of the head in one Aria's cameras."""
     for camera in found:
-        drift = np.ptp(camera.camera.params, axis=0)
-        if drift.any():
-            message = (
-                f"{camera.name}: lens calibrated online; over the take the focal length varies by {drift[0]:.3f} px, "
-                f"the centre by {max(drift[1:3]):.3f} px"
-            )
-            findings.add("ego_camera", "info", message, camera=camera.name)
+        _report_drift(camera, findings)
     step = np.linalg.norm(np.diff(transforms.camera_centres(found[0].camera.world_to_camera), axis=0), axis=-1)
     jumps = (step > MAX_HEAD_STEP_M) & (np.diff(frames) == 1)
     if jumps.any():
-        message = f"{found[0].wearer}'s head jumps by up to {step[jumps].max():.2f} m from one frame to the next"
-        findings.add("ego_camera", "warning", message, person=found[0].wearer, frames=frames[1:][jumps])
+        findings.add(
+            "ego_camera.head_jump",
+            "warning",
+            f"{found[0].wearer}'s head jumps by up to {step[jumps].max():.2f} m from one frame to the next",
+            person=found[0].wearer,
+            frames=frames[1:][jumps],
+            expected={"step_m": MAX_HEAD_STEP_M},
+            found=round(float(step[jumps].max()), 4),
+        )
+
+
+def _report_drift(camera: rig.TakeCamera, findings: Findings) -> None:
+    """How far a lens moves over the take, if it does; online calibration follows temperature, by very little."""
+    drift = np.ptp(camera.camera.params, axis=0)
+    if not drift.any():
+        return
+    focal, centre = float(drift[0]), float(drift[1:3].max())
+    relative = max(focal, centre) / float(np.median(camera.camera.params[:, 0]))
+    findings.add(
+        "ego_camera.drift",
+        "info" if relative <= MAX_LENS_DRIFT else "warning",
+        f"{camera.name}: lens calibrated online; over the take the focal length varies by {focal:.3f} px, "
+        f"the centre by {centre:.3f} px",
+        camera=camera.name,
+        expected={"relative_to_focal": MAX_LENS_DRIFT},
+        found={"focal_px": round(focal, 4), "centre_px": round(centre, 4), "relative_to_focal": round(relative, 6)},
+    )

@@ -34,6 +34,7 @@ class RegisteredImage:
     camera_id: int
     folder: str  # "cam01" or "aria01"
     colmap_to_camera: np.ndarray
+    quaternion_norm: float  # as written; the pose is of the normalised one
 
 
 def parse_cameras(data: bytes, name: str) -> dict[int, ColmapCamera]:
@@ -87,7 +88,10 @@ def _registered_image(line: str, number: int, name: str) -> RegisteredImage | No
     except (ValueError, IndexError) as error:
         raise _damaged(name, number, line, "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME") from error
     match = _IMAGE_NAME.fullmatch(image_name)
-    return RegisteredImage(camera_id, match[1], np.column_stack([rotation, values[4:]])) if match else None
+    if match is None:
+        return None
+    norm = float(np.linalg.norm(values[:4]))
+    return RegisteredImage(camera_id, match[1], np.column_stack([rotation, values[4:]]), norm)
 
 
 def images_by_folder(images: list[RegisteredImage]) -> dict[str, list[RegisteredImage]]:

@@ -1,198 +1,144 @@
-"""The raw EgoHumans download as one HDF5 file: finding its takes, converting each, reporting the bad ones."""
+"""The raw EgoHumans download, or another dataset of its layout, as one HDF5 file."""
 
-import time
+import json
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
-import h5py
-
 from finepose_mp import schema
-from finepose_mp.preprocessing.egohumans import catalogue
-from finepose_mp.preprocessing.egohumans.source import DirectorySource
+from finepose_mp.preprocessing import conversion
+from finepose_mp.preprocessing.conversion import Outcome, Work
+from finepose_mp.preprocessing.egohumans import archives, source
+from finepose_mp.preprocessing.egohumans.benchmark_files import Benchmark
+from finepose_mp.preprocessing.egohumans.benchmark_import import with_benchmark
+from finepose_mp.preprocessing.egohumans.catalogue import Catalogue, released
+from finepose_mp.preprocessing.egohumans.discovery import FoundArchive, FoundTake, RawDataError, facts_of, find_takes
+from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.egohumans.source import TakeError
 from finepose_mp.preprocessing.egohumans.take import read_take
+from finepose_mp.preprocessing.tar_stream import members
 
-DOWNLOAD_PAGE = "https://github.com/rawalkhirodkar/egohumans/blob/main/assets/DOWNLOAD.md"
-SIMULATE_COMMAND = "python tools/simulate.py --out data/raw/egohumans"
-LICENCE = (
-    "EgoHumans, copyright 2018-2023 CMU and Meta. The official toolkit is under Apache-2.0; the recordings come "
-    "without terms of their own: ask the authors before passing them on"
-)
-CITATION = (
-    "Khirodkar, Bansal, Ma, Newcombe, Vo, Kitani: EgoHumans: An Egocentric 3D Multi-Human Benchmark. ICCV 2023, "
-    "arXiv:2305.16487"
-)
-
-# Archives keep eight folders above a take, and lie in a folder of their scene; deeper nothing is looked for.
-_SEARCH_DEPTH = 10
-_SEARCH_FOLDERS = 2000
-_TAKE_PARTS = ("processed_data", "colmap", "ego", "exo")
-
-
-class RawDataError(ValueError):
-    """No take where the raw data should be; the message says what was found and how to get or point to the data."""
-
-
-@dataclass(frozen=True)
-class FoundTake:
-    """A take on disk: its folder and what the catalogue knows about it."""
-
-    folder: Path
-    facts: catalogue.Take
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one take: numbers and findings, or the `error` that it failed with."""
-
-    take: FoundTake
-    seconds: float
-    frames: int = 0
-    people: int = 0
-    cameras: int = 0
-    findings: list[dict] = field(default_factory=list)
-    error: str | None = None
-
-
-def find_takes(raw: Path) -> list[FoundTake]:
-    """The takes under `raw`, in order of their names.
-
-    `raw` is the folder that holds the big sequences (01_tagging, ...), or a single big sequence, or a single take.
-
-    Raises:
-        RawDataError: `raw` is absent, or has no take at one of these levels; the message names a better path if there
-            is one nearby.
-    """
-    raw = Path(raw)
-    if not raw.is_dir():
-        raise RawDataError(f"no raw EgoHumans data at {raw.absolute()}: there is no such folder.\n{how_to_get_data()}")
-    for level in (_takes_of_root, _takes_of_scene, _take_itself):
-        takes = sorted(level(raw.absolute()), key=lambda take: (take.facts.name, take.folder))
-        if any(_is_take(take.folder) for take in takes):
-            return takes  # with the empty ones, which are reported as failed
-    raise RawDataError(_explain_nothing_found(raw.absolute()))
+__all__ = ["RawDataError", "convert", "find_takes", "read_without_parsing"]
 
 
 def convert(
-    takes: list[FoundTake], out: Path, overwrite: bool = False, on_take: Callable[[Outcome], None] | None = None
+    takes: list[FoundTake | FoundArchive],
+    out: Path,
+    overwrite: bool = False,
+    on_take: Callable[[Outcome], None] | None = None,
+    *,
+    jobs: int | None = 1,
+    resume: bool = False,
+    catalogue: Catalogue | None = None,
+    benchmark: Path | None = None,
 ) -> list[Outcome]:
     """What became of every take; the good ones are in the file `out`, which appears when all are done.
 
     Args:
-        takes: from `find_takes`.
+        takes: from `find_takes`, with the same catalogue.
+        overwrite, jobs, resume: see `conversion.convert`.
         on_take: called after each take, for a progress bar.
+        catalogue: what is known about the takes, the released ones by default.
+        benchmark: folder of published benchmark files, or an external detector's of their form, whose keypoints
+            replace the takes' own detections.
 
     Raises:
-        FileExistsError: `out` exists and `overwrite` is false.
-        RawDataError: no take could be converted; nothing is written.
+        BenchmarkError: no benchmark files in that folder.
+        Others: see `conversion.convert`.
     """
-    outcomes: list[Outcome] = []
-    with schema.create(out, "egohumans", "coco17", LICENCE, CITATION, overwrite) as file:
-        for take in takes:
-            outcomes.append(_convert_take(take, file))
-            if on_take is not None:
-                on_take(outcomes[-1])
-        if all(outcome.error for outcome in outcomes):
-            errors = "\n".join(f"  {outcome.take.facts.name}: {outcome.error}" for outcome in outcomes)
-            raise RawDataError(f"none of {len(outcomes)} takes could be converted, {out} was not written:\n{errors}")
-    return outcomes
-
-
-def _convert_take(take: FoundTake, file: h5py.File) -> Outcome:
-    start = time.perf_counter()
-    name = take.facts.name
-    try:
-        if name in file:
-            raise ValueError(f"{take.folder} is a second copy of {name}; remove one of them")
-        sequence = read_take(DirectorySource(take.folder), take.facts)
-    except Exception as error:  # whatever one of 133 downloads has, the others are converted and this one is reported
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        return Outcome(take, time.perf_counter() - start, error=reason)
-    schema.write_sequence(file, sequence)
-    return Outcome(
-        take,
-        time.perf_counter() - start,
-        frames=len(sequence.frame),
-        people=len(sequence.person),
-        cameras=len(sequence.camera),
-        findings=sequence.findings,
+    catalogue, out = catalogue or released(), Path(out)
+    works = [_work(take, out.parent, catalogue) for take in takes]
+    if benchmark is not None:
+        Benchmark(benchmark)  # complains before anything is read
+        works = [with_benchmark(work, benchmark) for work in works]
+    return conversion.convert(
+        works,
+        out,
+        dataset=catalogue.dataset,
+        joint_set="coco17",
+        licence=catalogue.licence,
+        citation=catalogue.citation,
+        jobs=jobs,
+        resume=resume,
+        overwrite=overwrite,
+        on_done=on_take,
     )
 
 
-def how_to_get_data() -> str:
-    """Two ways to raw data, and the folders that are expected, for messages."""
-    return (
-        f"Get the data: the EgoHumans download page, {DOWNLOAD_PAGE}, leads to one archive a take; unpack as\n"
-        "  data/raw/egohumans/01_tagging/001_tagging/{colmap,ego,exo,processed_data}\n"
-        "  data/raw/egohumans/02_lego/001_legoassemble/...\n"
-        "  (inside 01_tagging: tar -xzf 001_tagging.tar.gz --strip-components=8)\n"
-        f"or simulate some: {SIMULATE_COMMAND}"
-    )
+def read_without_parsing(take: FoundTake | FoundArchive) -> int:
+    """Number of bytes of a take's files, all read as a conversion reads them, and nothing else done.
+
+    This is what conversion cannot be faster than: of a folder every needed file and the head of an image a camera, of
+    an archive everything there is to decompress.
+    """
+    if isinstance(take, FoundArchive):
+        return sum(len(member.read()) for member in members(take.path) if member.is_file)
+    first_images = (next(source.entries_at(folder, "*.jpg"), None) for folder in source.image_folders(take.folder))
+    heads = sum(_read(image, source.IMAGE_HEAD_BYTES) for image in first_images if image is not None)
+    return heads + sum(_read(file, -1) for file in source.needed_files(take.folder))
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir())
+def _read(entry: os.DirEntry, size: int) -> int:
+    with open(entry, "rb", buffering=0) as file:
+        return len(file.read(size))
 
 
-def _is_take(folder: Path) -> bool:
-    """Whether a folder is named like a take and holds at least one of its parts."""
-    is_named_so = catalogue.TAKE_FOLDER.fullmatch(folder.name) is not None
-    return is_named_so and any((folder / part).is_dir() for part in _TAKE_PARTS)
+def _work(take: FoundTake | FoundArchive, scratch: Path, catalogue: Catalogue) -> Work:
+    if isinstance(take, FoundArchive):
+        read = partial(_read_archive, take, scratch.absolute(), catalogue)
+        return Work(take.name, read, str(take.path), partial(_fingerprint_archive, take.path, catalogue))
+    return Work(take.name, partial(_read_folder, take), str(take.folder), partial(_fingerprint_folder, take))
 
 
-def _takes_of_root(root: Path) -> Iterator[FoundTake]:
-    for folder in _folders(root):
-        if catalogue.SCENE_FOLDER.fullmatch(folder.name):
-            yield from _takes_of_scene(folder)
+def _read_folder(take: FoundTake) -> schema.Sequence:
+    return read_take(source.DirectorySource(take.folder), take.facts)
 
 
-def _takes_of_scene(folder: Path) -> Iterator[FoundTake]:
-    for take in _folders(folder):
-        yield from _take_itself(take)
+def _read_archive(archive: FoundArchive, scratch: Path, catalogue: Catalogue) -> Iterator[schema.Sequence | Outcome]:
+    """The takes of an archive one after the other, and outcomes of those that cannot be had."""
+    with archives.streamed(archive.path, scratch) as content:
+        if not content.takes:
+            raise content.cut or TakeError(f"{archive.path}: no take in it, no folder like 001_tagging/processed_data")
+        for found in content.takes:
+            facts = facts_of(found.take_folder, found.scene_folder or archive.path.parent.name, catalogue)
+            name = facts.name if facts is not None else f"{archive.name}: {found.take_folder}"
+            try:
+                if facts is None:
+                    raise TakeError(f"{archive.path}: {found.take_folder} lies in no folder named like 01_tagging")
+                if content.cut is not None and not found.is_complete:
+                    raise content.cut
+                sequence = read_take(found.source, facts)
+            except Exception as error:  # whatever one take has, the others in the archive are wanted
+                yield conversion.failure(name, str(archive.path), error)
+            else:
+                sequence.findings += _archive_findings(archive.path, content, found)
+                yield sequence
 
 
-def _take_itself(folder: Path) -> Iterator[FoundTake]:
-    """The take in this very folder; its scene is known by its name's ending, otherwise by the folder around it."""
-    if not catalogue.TAKE_FOLDER.fullmatch(folder.name):
-        return
-    known = catalogue.scene_of_take(folder.name)
-    scene_folder = known.folder if known else folder.parent.name
-    if catalogue.SCENE_FOLDER.fullmatch(scene_folder):
-        yield FoundTake(folder, catalogue.take(scene_folder, folder.name))
+def _archive_findings(path: Path, content: archives.ArchiveContent, found: archives.FoundInArchive) -> list[dict]:
+    findings = Findings()
+    if content.refused:
+        findings.add("archive.refused", "error", f"{path.name}: {content.refusals()}")
+    if found.source.repeated:
+        message = f"{path.name} holds {len(found.source.repeated)} files twice, first {found.source.repeated[0]}; "
+        findings.add("archive.repeated", "warning", message + "the last copy of each counts")
+    if content.cut is not None:
+        message = f"{path.name} ends too early, after this take had arrived completely"
+        findings.add("archive.cut", "warning", message)
+    return findings.items
 
 
-def _explain_nothing_found(raw: Path) -> str:
-    below, above = _root_below(raw), _root_above(raw)
-    if below or above:
-        return f"no EgoHumans take directly in {raw}, but there are takes further {'down' if below else 'up'}: " + (
-            f"pass --raw {below or above}"
-        )
-    archives = [path.name for path in sorted(raw.glob("*.tar.gz")) + sorted(raw.glob("*/*.tar.gz"))]
-    if archives:
-        return (
-            f"{raw} holds {len(archives)} archives ({', '.join(archives[:3])}, ...) and no unpacked take; "
-            f"unpack them.\n{how_to_get_data()}"
-        )
-    names = [path.name for path in sorted(raw.iterdir())][:8]
-    return f"no EgoHumans take in {raw}, which holds {', '.join(names) or 'nothing'}.\n{how_to_get_data()}"
+def _fingerprint_archive(path: Path, catalogue: Catalogue) -> str:
+    status = path.stat()
+    return json.dumps([status.st_size, status.st_mtime_ns, catalogue.model_dump_json()])
 
 
-def _root_below(raw: Path) -> Path | None:
-    """The folder of big sequences in the tree below `raw`, found from a take in it; breadth first, within limits."""
-    level, visited = [raw], 0
-    for _ in range(_SEARCH_DEPTH):
-        following: list[Path] = []
-        for folder in level:
-            if any(_is_take(child) for child in _folders(folder)):
-                return folder.parent if catalogue.SCENE_FOLDER.fullmatch(folder.name) else folder
-            following += _folders(folder)
-        visited += len(level)
-        if visited > _SEARCH_FOLDERS:
-            return None
-        level = following
-    return None
-
-
-def _root_above(raw: Path) -> Path | None:
-    """The take that `raw` lies in, when somebody points at a part of one."""
-    return next((folder for folder in raw.parents if _is_take(folder)), None)
+def _fingerprint_folder(take: FoundTake) -> str:
+    """Changes with names, sizes and times of the needed files, and with the set of images."""
+    digest = sha256(repr(take.facts).encode())
+    for entry in (*source.needed_files(take.folder), *source.image_folders(take.folder)):
+        status = entry.stat()
+        digest.update(os.fsencode(f"{entry.path}\n{status.st_size} {status.st_mtime_ns}\n"))
+    return digest.hexdigest()

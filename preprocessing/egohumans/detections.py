@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.egohumans.findings import Findings, report_unreadable
+from finepose_mp.preprocessing.egohumans.layouts import Batch, LayoutReader, Parts, batches_of_files
 from finepose_mp.preprocessing.egohumans.people import JOINT_COUNT
 from finepose_mp.preprocessing.egohumans.rig import TakeCamera
 from finepose_mp.preprocessing.egohumans.source import TakeReader
@@ -17,11 +18,8 @@ KEYPOINT_COUNTS = (17, 133)
 FARTHEST_PX = 1e5
 
 
-def parse_detections(data: bytes, name: str) -> dict[str, np.ndarray]:
-    """Person -> (17, 3) u, v in pixels of the stored image and score, of one frame of one camera.
-
-    Entries that stand for nobody are left out: duplicates (is_valid False) and those without any positive score. Of two
-    entries for one person the one with the higher mean score is kept.
+def parse_detections(data: bytes, name: str) -> Parts:
+    """The people in one frame of one camera: (name, whether the entry is valid) and keypoints (17 or 133, 3).
 
     Raises:
         DamagedFileError: not a list of people with keypoints.
@@ -29,20 +27,13 @@ def parse_detections(data: bytes, name: str) -> dict[str, np.ndarray]:
     """
     array = load_npy(data, name)
     if array.dtype != object and array.size == 0:  # how an empty list of people is stored
-        return {}
+        return []
     if array.dtype != object or array.ndim != 1:
         raise DamagedFileError(f"{name}: holds {array.dtype} {array.shape}, expected a list of people")
-    found: dict[str, np.ndarray] = {}
-    for entry in array:
-        person, keypoints = _parse_entry(entry, name)
-        if not entry.get("is_valid", True) or not (keypoints[:, 2] > 0).any():
-            continue
-        if person not in found or keypoints[:, 2].mean() > found[person][:, 2].mean():
-            found[person] = keypoints
-    return found
+    return [_parse_entry(entry, name) for entry in array]
 
 
-def _parse_entry(entry: object, name: str) -> tuple[str, np.ndarray]:
+def _parse_entry(entry: object, name: str) -> tuple[tuple[str, bool], np.ndarray]:
     if not isinstance(entry, dict) or not isinstance(entry.get("human_name"), str) or "keypoints" not in entry:
         raise DamagedFileError(f"{name}: an entry without human_name and keypoints")
     keypoints = np.asarray(entry["keypoints"])
@@ -52,38 +43,83 @@ def _parse_entry(entry: object, name: str) -> tuple[str, np.ndarray]:
         )
     if keypoints.dtype.kind not in "fi":
         raise DamagedFileError(f"{name}: keypoints of {entry['human_name']} are {keypoints.dtype}, expected numbers")
-    keypoints = keypoints[:JOINT_COUNT].astype(np.float64)
-    keypoints[~(np.abs(keypoints) < FARTHEST_PX).all(axis=1)] = 0.0  # NaN compares false
-    return entry["human_name"], keypoints
+    return (str(entry["human_name"]), bool(entry.get("is_valid", True))), keypoints
 
 
 def read_detections(
-    reader: TakeReader, camera: TakeCamera, frames: np.ndarray, people: list[str], findings: Findings
+    reader: TakeReader,
+    layouts: LayoutReader,
+    camera: TakeCamera,
+    frames: np.ndarray,
+    people: list[str],
+    findings: Findings,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Detected joints (T, P, 17, 2) in pixels, NaN where none, and scores (T, P, 17), 0 where none, of one camera.
 
-    The wearer of the camera has none: what the detector found of his own arms is not a person in view.
+    Entries that stand for nobody are left out: duplicates (is_valid False) and those without any positive score. Of two
+    entries for one person the one with the higher mean score is kept. The wearer of the camera has none: what the
+    detector found of his own arms is not a person in view.
+
+    Args:
+        layouts: a `LayoutReader(parse_detections)`, for all cameras of a take.
     """
-    pixels = np.full((len(frames), len(people), JOINT_COUNT, 2), np.nan, np.float32)
-    scores = np.zeros((len(frames), len(people), JOINT_COUNT), np.float32)
+    keypoints = np.zeros((len(frames), len(people), JOINT_COUNT, 3))
+    ignored: dict[str, list[int]] = {}
+    damaged: dict[int, str] = {}
     folder = detections_folder(camera)
-    if folder is None:
-        return pixels, scores
-    found = reader.parse_frames(folder, ".npy", parse_detections, "detections", findings)
-    others: dict[str, list[int]] = {}
-    for t, frame in enumerate(frames):
-        for person, keypoints in found.get(int(frame), {}).items():
-            if person not in people or person == camera.wearer:
-                others.setdefault(person, []).append(int(frame))
-                continue
-            is_detected = keypoints.any(axis=1)
-            pixels[t, people.index(person)] = np.where(is_detected[:, None], keypoints[:, :2], np.nan)
-            scores[t, people.index(person)] = keypoints[:, 2]
-    for person, where in others.items():
+    for files in batches_of_files(reader.frames(folder, ".npy")) if folder else ():
+        batches, damage = layouts.read(files)
+        damaged |= damage
+        for batch in batches:
+            _take_batch(batch, keypoints, frames, people, camera.wearer, ignored)
+    report_unreadable("detections.unreadable", damaged, findings, camera=camera.name)
+    for person, where in ignored.items():
+        if not where:
+            continue
         reason = "wears the camera" if person == camera.wearer else "is no valid person of the take"
         message = f"detections of {person} in {camera.name} ignored: {person} {reason}"
-        findings.add("detections", "info", message, camera=camera.name, person=person, frames=where)
-    return pixels, scores
+        findings.add("detections.ignored", "info", message, camera=camera.name, person=person, frames=where)
+    _clear_unusable(keypoints)
+    is_detected = (keypoints != 0).any(axis=-1, keepdims=True)
+    return np.where(is_detected, keypoints[..., :2], np.nan).astype(np.float32), keypoints[..., 2].astype(np.float32)
+
+
+def _take_batch(
+    batch: Batch,
+    keypoints: np.ndarray,
+    frames: np.ndarray,
+    people: list[str],
+    wearer: str,
+    ignored: dict[str, list[int]],
+) -> None:
+    """Puts a batch's detections of valid people where they belong in (T, P, 17, 3), and notes the others' frames."""
+    is_used = np.isin(batch.frames, frames)
+    t = np.searchsorted(frames, batch.frames[is_used])
+    by_person: dict[str, list[np.ndarray]] = {}
+    for (person, is_valid), found in batch.parts:
+        if is_valid:
+            by_person.setdefault(person, []).append(found[is_used, :JOINT_COUNT])
+    for person, entries in by_person.items():
+        found = entries[0] if len(entries) == 1 else _best(entries)
+        if person in people and person != wearer:
+            keypoints[t, people.index(person)] = found
+        else:
+            stands_for_somebody = (found[..., 2] > 0).any(axis=1)
+            ignored.setdefault(person, []).extend(frames[t[stands_for_somebody]].tolist())
+
+
+def _best(entries: list[np.ndarray]) -> np.ndarray:
+    """Of several detections (n, 17, 3) of one person, in every frame the one with the highest mean score."""
+    stacked = np.stack(entries, axis=1).astype(np.float64)
+    _clear_unusable(stacked)
+    return stacked[np.arange(len(stacked)), stacked[..., 2].mean(axis=-1).argmax(axis=1)]
+
+
+def _clear_unusable(keypoints: np.ndarray) -> None:
+    """Sets to zero, in (..., 17, 3), what has gone wrong as a number, and people without any positive score."""
+    u, v, score = np.moveaxis(np.abs(keypoints), -1, 0)
+    keypoints[~((u < FARTHEST_PX) & (v < FARTHEST_PX) & (score < FARTHEST_PX))] = 0.0  # NaN compares false
+    keypoints[~(keypoints[..., 2] > 0).any(axis=-1)] = 0.0
 
 
 def detections_folder(camera: TakeCamera) -> str | None:
@@ -95,7 +131,7 @@ def detections_folder(camera: TakeCamera) -> str | None:
 
 def check_detections(reader: TakeReader, rig: list[TakeCamera], frames: np.ndarray, findings: Findings) -> None:
     """Reports cameras whose detections are absent altogether or for some frames."""
-    absent, partial = [], []
+    absent, partial = [], {}
     for camera in rig:
         folder = detections_folder(camera)
         if folder is None:
@@ -105,8 +141,11 @@ def check_detections(reader: TakeReader, rig: list[TakeCamera], frames: np.ndarr
         if lacking == len(frames):
             absent.append(camera.name)
         elif lacking:
-            partial.append(f"{camera.name} ({lacking})")
+            partial[camera.name] = lacking
     if absent:
-        findings.add("detections", "warning", f"no 2D detections under {FOLDER} for {', '.join(absent)}")
+        message = f"no 2D detections under {FOLDER} for {', '.join(absent)}"
+        findings.add("detections.absent", "warning", message, found=absent)
     if partial:
-        findings.add("detections", "info", f"frames without a file of 2D detections: {', '.join(partial)}")
+        listed = ", ".join(f"{name} ({count})" for name, count in partial.items())
+        message = f"frames without a file of 2D detections: {listed}"
+        findings.add("detections.partial", "info", message, expected=0, found=partial)

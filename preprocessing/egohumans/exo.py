@@ -20,8 +20,12 @@ WORKPLACE = "colmap/workplace"
 # A static camera's registered poses should agree this well; a third-party loader merges with the same tolerances.
 SPREAD_TOLERANCE_M = 0.02
 SPREAD_TOLERANCE_DEGREES = 1.0
+# COLMAP writes 17 digits of a unit quaternion; whoever edits the file by hand seldom keeps four.
+QUATERNION_TOLERANCE = 1e-4
+# A pose made by hand may be rounded to two digits, which is 0.03 away from a rotation; more is a wrong matrix.
+MANUAL_SHEAR_TOLERANCE = 0.05
 
-_CAMERA_FOLDER = re.compile(r"cam\d{2}")
+CAMERA_FOLDER = re.compile(r"cam\d{2}")
 
 
 @dataclass(frozen=True)
@@ -50,26 +54,30 @@ def read_exo_cameras(
     )
     _report_unnamed(found, findings)
     cameras = []
-    for name in _camera_names(reader, found, facts):
+    for name in _camera_names(reader, found, facts, findings):
         try:
             cameras.append(_read_camera(reader, name, found, facts, anchor_transform, findings))
         except ValueError as error:  # includes DamagedFileError of a manual pose
-            findings.add("exo_camera", "error", f"{name} left out: {error}", camera=name)
+            findings.add("exo_camera.left_out", "error", f"{name} left out: {error}", camera=name, found=str(error))
     return cameras
 
 
-def _camera_names(reader: TakeReader, found: _Colmap, facts: catalogue.Take) -> list[str]:
+def _camera_names(reader: TakeReader, found: _Colmap, facts: catalogue.Take, findings: Findings) -> list[str]:
     """Valid cameras: those with a folder under exo/, or, where images were not downloaded at all, those of COLMAP."""
-    folders = [name for name in reader.names("exo") if _CAMERA_FOLDER.fullmatch(name)]
-    names = folders or [name for name in found.images if _CAMERA_FOLDER.fullmatch(name)]
-    return sorted(set(names) - set(facts.invalid_cameras))
+    folders = [name for name in reader.names("exo") if CAMERA_FOLDER.fullmatch(name)]
+    names = set(folders or [name for name in found.images if CAMERA_FOLDER.fullmatch(name)])
+    ignored = sorted(names & set(facts.invalid_cameras))
+    if ignored:
+        message = f"{', '.join(ignored)} declared invalid by the official configuration, left out"
+        findings.add("exo_camera.declared_invalid", "info", message, found=ignored)
+    return sorted(names - set(ignored))
 
 
 def _report_unnamed(found: _Colmap, findings: Findings) -> None:
     named = {image.camera_id for images in found.images.values() for image in images}
     for camera_id in sorted(set(found.cameras) - named):
         message = f"COLMAP camera {camera_id} has no registered image, so no name; left out"
-        findings.add("exo_camera", "warning", message)
+        findings.add("exo_camera.unnamed", "warning", message, found={"camera_id": camera_id})
 
 
 def _read_camera(
@@ -91,13 +99,15 @@ def _read_camera(
             f"expected {' or '.join(f'{known} with {n}' for known, (_, n) in colmap.LENS_MODELS.items())}"
         )
     if _is_manual(reader, name, facts, findings):
-        colmap_to_camera = _manual_pose(reader, name)[None]
+        colmap_to_camera = _manual_pose(reader, name, findings)[None]
     else:
+        _check_quaternions(name, images, findings)
         colmap_to_camera = np.stack([image.colmap_to_camera for image in images])
     poses, _, residual = transforms.metric_pose(colmap_to_camera @ anchor_transform)
     if residual > transforms.ORTHONORMAL_TOLERANCE:
         message = f"rotation of {name} was {residual:.2g} away from orthonormal; the nearest rotation is stored"
-        findings.add("exo_camera", "warning", message, camera=name)
+        expected = {"residual": transforms.ORTHONORMAL_TOLERANCE}
+        findings.add("exo_camera.not_orthonormal", "warning", message, camera=name, expected=expected, found=residual)
     world_to_camera = static_pose(poses, name, findings)
     camera = Camera(model, lens.params, lens.image_size, world_to_camera)
     return rig.TakeCamera(name, "exo", "", camera, f"exo/{name}/images")
@@ -109,7 +119,7 @@ def _lens(name: str, images: list[colmap.RegisteredImage], found: _Colmap, findi
     camera_id = max(sorted(set(ids)), key=ids.count)
     if len(set(ids)) > 1:
         message = f"COLMAP has cameras {sorted(set(ids))} for {name}; {camera_id}, of most images, is used"
-        findings.add("exo_camera", "warning", message, camera=name)
+        findings.add("exo_camera.several_lenses", "warning", message, camera=name, expected=1, found=sorted(set(ids)))
     if camera_id not in found.cameras:
         raise ValueError(f"{WORKPLACE}/cameras.txt has no camera {camera_id}, which images.txt names")
     return found.cameras[camera_id]
@@ -124,19 +134,33 @@ def _is_manual(reader: TakeReader, name: str, facts: catalogue.Take, findings: F
         return False
     if facts.known and name not in facts.manual_cameras:
         message = f"{path} ignored: the official configuration takes this camera's pose from COLMAP"
-        findings.add("exo_camera", "warning", message, camera=name)
+        findings.add("exo_camera.manual_ignored", "warning", message, camera=name)
         return False
-    findings.add("exo_camera", "info", f"pose of {name} was made by hand ({path})", camera=name)
+    findings.add("exo_camera.manual_pose", "info", f"pose of {name} was made by hand ({path})", camera=name)
     return True
 
 
-def _manual_pose(reader: TakeReader, name: str) -> np.ndarray:
+def _check_quaternions(name: str, images: list[colmap.RegisteredImage], findings: Findings) -> None:
+    worst = max((image.quaternion_norm for image in images), key=lambda norm: abs(norm - 1))
+    if abs(worst - 1) > QUATERNION_TOLERANCE:
+        message = f"quaternions of {name} in {WORKPLACE}/images.txt have norms up to {worst:.6g}; they were normalised"
+        findings.add("exo_camera.quaternion_norm", "warning", message, camera=name, expected=1.0, found=round(worst, 6))
+
+
+def _manual_pose(reader: TakeReader, name: str, findings: Findings) -> np.ndarray:
     """(3, 4) transform from the COLMAP frame to a camera whose pose was made by hand; a scale in it is divided out."""
     path = f"{WORKPLACE}/{name}.npy"
     matrix = load_npy(reader.file(path), path)
     if matrix.shape not in ((3, 4), (4, 4)) or matrix.dtype.kind not in "fi" or not np.isfinite(matrix).all():
         raise DamagedFileError(f"{path}: holds {matrix.dtype} {matrix.shape}, expected a finite 4x4 matrix")
-    pose, _, _ = transforms.metric_pose(matrix.astype(np.float64))
+    pose, scale, residual = transforms.metric_pose(matrix.astype(np.float64))
+    if residual > MANUAL_SHEAR_TOLERANCE:
+        raise DamagedFileError(f"{path}: a 3x3 block {residual:.2g} away from a scaled rotation")
+    if abs(scale - 1) > transforms.SHEAR_TOLERANCE:
+        message = f"{path} contains a scale of {scale:.4g}, expected a rigid pose; it was divided out"
+        findings.add(
+            "exo_camera.manual_scale", "warning", message, camera=name, expected=1.0, found=round(float(scale), 6)
+        )
     return pose
 
 
@@ -156,7 +180,19 @@ def static_pose(poses: np.ndarray, name: str, findings: Findings) -> np.ndarray:
             f"(median {100 * np.median(distances[chosen]):.2f} cm) of the one stored"
         )
         agrees = worst_m <= SPREAD_TOLERANCE_M and worst_degrees <= SPREAD_TOLERANCE_DEGREES
-        findings.add("exo_camera", "info" if agrees else "warning", message, camera=name)
+        findings.add(
+            "exo_camera.spread",
+            "info" if agrees else "warning",
+            message,
+            camera=name,
+            expected={"metres": SPREAD_TOLERANCE_M, "degrees": SPREAD_TOLERANCE_DEGREES},
+            found={
+                "poses": len(poses),
+                "metres": round(float(worst_m), 5),
+                "degrees": round(float(worst_degrees), 4),
+                "median_metres": round(float(np.median(distances[chosen])), 5),
+            },
+        )
     return poses[chosen]
 
 

@@ -4,26 +4,63 @@
 triangulation, tells which joints were seen. Both are in metres in aria01's world, joints in COCO order.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.egohumans import alignment
+from finepose_mp.preprocessing.egohumans.findings import Findings, report_unreadable
+from finepose_mp.preprocessing.egohumans.layouts import LayoutReader, Parts, batches_of_files
 from finepose_mp.preprocessing.egohumans.source import TakeReader
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
 from finepose_mp.schema import INTERPOLATED, MISSING, OBSERVED
+from finepose_mp.skeletons import COCO17
 
 FIT_FOLDER = "processed_data/fit_poses3d"
 TRIANGULATED_FOLDER = "processed_data/poses3d"
-JOINT_COUNT = 17
+JOINT_COUNT = len(COCO17)
 
 # No take leaves a sports hall: a coordinate beyond this is a number gone wrong, not a position.
 FARTHEST_M = 1000.0
 
-# A frame's poses: person -> (17, 4) x, y, z in metres and a flag that is 1 where there is a position.
-Poses = dict[str, np.ndarray]
+
+@dataclass(frozen=True)
+class PoseFolder:
+    """The readable files of a folder of poses.
+
+    frames (n,) are their numbers, ascending; people has for every name (n, 17, 4): x, y, z in metres and a flag that is
+    1 where there is a position, NaN where the file does not have the person.
+    """
+
+    frames: np.ndarray
+    people: dict[str, np.ndarray]
+
+    def at(self, frames: np.ndarray, people: list[str]) -> np.ndarray:
+        """Poses (T, P, 17, 4), NaN for who or what is absent."""
+        poses = np.full((len(frames), len(people), JOINT_COUNT, 4), np.nan)
+        has_file = np.isin(frames, self.frames)
+        rows = np.searchsorted(self.frames, frames[has_file])
+        for p, person in enumerate(people):
+            if person in self.people:
+                poses[has_file, p] = self.people[person][rows]
+        return poses
 
 
-def parse_poses(data: bytes, name: str) -> Poses:
-    """Person -> (17, 4) float64 of one frame's pose file.
+@dataclass(frozen=True)
+class TakePoses:
+    """The people of a take, metres in aria01's world, NaN where missing.
+
+    joints_3d_world (T, P, 17, 3) are the fitted joints, joint_status (T, P, 17) says what they rest on, and
+    triangulated (T, P, 17, 3) are the raw positions of the joints that were observed.
+    """
+
+    joints_3d_world: np.ndarray
+    joint_status: np.ndarray
+    triangulated: np.ndarray
+
+
+def parse_poses(data: bytes, name: str) -> Parts:
+    """Person and pose (17, 4) of everybody in one frame's file.
 
     Raises:
         DamagedFileError: not a dictionary of such arrays.
@@ -33,48 +70,55 @@ def parse_poses(data: bytes, name: str) -> Poses:
     content = array.item() if array.shape == () else None
     if not isinstance(content, dict):
         raise DamagedFileError(f"{name}: holds {array.dtype} {array.shape}, expected one dictionary of people")
-    poses = {}
     for person, value in content.items():
         pose = np.asarray(value)
         if not isinstance(person, str) or pose.shape != (JOINT_COUNT, 4) or pose.dtype.kind not in "fi":
             raise DamagedFileError(f"{name}: {person!r} holds {pose.dtype} {pose.shape}, expected numbers (17, 4)")
-        poses[person] = pose.astype(np.float64)
-    return poses
+    return [(person, np.asarray(value)) for person, value in content.items()]
 
 
-def read_poses(reader: TakeReader, folder: str, findings: Findings) -> dict[int, Poses]:
-    """Frame number -> poses of a folder of pose files; unreadable files are left out with a finding."""
-    return reader.parse_frames(folder, ".npy", parse_poses, "poses", findings)
+def read_poses(reader: TakeReader, folder: str, findings: Findings) -> PoseFolder:
+    """The poses of a folder; unreadable files are left out with a finding."""
+    layouts, batches, damaged = LayoutReader(parse_poses), [], {}
+    for files in batches_of_files(reader.frames(folder, ".npy")):
+        some, damage = layouts.read(files)
+        batches += some
+        damaged |= damage
+    report_unreadable("poses.unreadable", damaged, findings)
+    frames = np.sort(np.concatenate([np.empty(0, int), *(batch.frames for batch in batches)]))
+    people: dict[str, np.ndarray] = {}
+    for batch in batches:
+        rows = np.searchsorted(frames, batch.frames)
+        for person, poses in batch.parts:
+            everywhere = people.setdefault(person, np.full((len(frames), JOINT_COUNT, 4), np.nan))
+            everywhere[rows] = poses
+    return PoseFolder(frames, people)
 
 
 def assemble(
-    fit: dict[int, Poses], triangulated: dict[int, Poses], frames: np.ndarray, people: list[str], findings: Findings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (T, P, 17, 3) in metres, NaN where missing, and their status (T, P, 17).
+    fit: PoseFolder, triangulated: PoseFolder, frames: np.ndarray, people: list[str], findings: Findings
+) -> TakePoses:
+    """The poses of a take; what looks wrong on the way becomes findings.
 
-    Status is MISSING without a real position in the fit, OBSERVED where the triangulation has the joint too, and
-    INTERPOLATED where only the fit has it. What looks wrong on the way becomes findings.
+    Status is MISSING without a real position in the fit or where the fit shows another moment, OBSERVED where the
+    triangulation has the joint too, and INTERPOLATED where only the fit has it.
     """
-    fitted, raw = _stack(fit, frames, people), _stack(triangulated, frames, people)
+    fitted, raw = fit.at(frames, people), triangulated.at(frames, people)
     usable = _has_position(fitted) & (fitted[..., 3] > 0.5)
-    observed = usable & _has_position(raw) & (raw[..., 3] > 0.5)
-    status = np.where(observed, OBSERVED, np.where(usable, INTERPOLATED, MISSING)).astype(np.uint8)
+    triangulated_there = _has_position(raw) & (raw[..., 3] > 0.5)
+    joints = np.where(usable[..., None], fitted[..., :3], np.nan)
+    observed = np.where(triangulated_there[..., None], raw[..., :3], np.nan)
+    has_file = _check_triangulated_files(triangulated, frames, findings)
     for p, person in enumerate(people):
         _check_fit(fitted[:, p], usable[:, p], frames, person, findings)
-        _check_triangulated(raw[:, p], status[:, p], frames, person, findings)
-        _check_alignment(fitted[:, p], raw[:, p], observed[:, p], frames, person, findings)
-    return np.where(usable[..., None], fitted[..., :3], np.nan), status
-
-
-def _stack(poses: dict[int, Poses], frames: np.ndarray, people: list[str]) -> np.ndarray:
-    """Poses as one array (T, P, 17, 4), NaN for a person who is absent from a frame."""
-    stacked = np.full((len(frames), len(people), JOINT_COUNT, 4), np.nan)
-    for t, frame in enumerate(frames):
-        for p, person in enumerate(people):
-            pose = poses.get(int(frame), {}).get(person)
-            if pose is not None:
-                stacked[t, p] = pose
-    return stacked
+        absent = np.isnan(raw[:, p]).all(axis=(1, 2)) & has_file
+        _check_triangulated(raw[:, p], absent, frames, person, findings)
+        shifted = alignment.check_alignment(joints[:, p], observed[:, p], absent, frames, person, findings)
+        usable[shifted, p], joints[shifted, p] = False, np.nan
+    status = np.where(usable, np.where(triangulated_there, OBSERVED, INTERPOLATED), MISSING).astype(np.uint8)
+    for p, person in enumerate(people):
+        _report_coverage(status[:, p], person, findings)
+    return TakePoses(joints, status, observed)
 
 
 def _has_position(poses: np.ndarray) -> np.ndarray:
@@ -89,89 +133,103 @@ def _check_fit(pose: np.ndarray, usable: np.ndarray, frames: np.ndarray, person:
     absent = np.isnan(pose).all(axis=(1, 2))
     if absent.any():
         message = f"{person} is missing from {absent.sum()} of {len(frames)} frames of {FIT_FOLDER}"
-        findings.add("poses", "warning", message, person=person, frames=frames[absent])
+        findings.add(
+            "poses.person_missing",
+            "warning",
+            message,
+            person=person,
+            frames=frames[absent],
+            expected=0,
+            found=int(absent.sum()),
+        )
     broken = ~absent[:, None] & ~_has_position(pose)
     if broken.any():
         message = (
             f"{broken.sum()} joints of {person} in {FIT_FOLDER} are no positions (not finite, beyond "
             f"{FARTHEST_M:.0f} m, or exactly 0 0 0); stored as missing"
         )
-        findings.add("poses", "error", message, person=person, frames=frames[broken.any(axis=1)])
+        where = frames[broken.any(axis=1)]
+        findings.add(
+            "poses.no_position", "error", message, person=person, frames=where, expected=0, found=int(broken.sum())
+        )
     unflagged = ~usable & _has_position(pose)
     if unflagged.any():
         message = f"{unflagged.sum()} joints of {person} in {FIT_FOLDER} have flag 0, expected 1; stored as missing"
-        findings.add("poses", "warning", message, person=person, frames=frames[unflagged.any(axis=1)])
+        where = frames[unflagged.any(axis=1)]
+        findings.add(
+            "poses.flag_zero", "warning", message, person=person, frames=where, expected=0, found=int(unflagged.sum())
+        )
+
+
+def _check_triangulated_files(triangulated: PoseFolder, frames: np.ndarray, findings: Findings) -> np.ndarray:
+    """Mask (T,) of frames that have a triangulation; reports those that have none, or that there is none at all."""
+    has_file = np.isin(frames, triangulated.frames)
+    if not has_file.any():
+        message = f"{TRIANGULATED_FOLDER} has nothing: all joints count as interpolated, none as observed"
+        findings.add("poses.no_triangulation", "error", message)
+    elif not has_file.all():
+        lacking = frames[~has_file]
+        message = f"{TRIANGULATED_FOLDER} lacks {len(lacking)} of {len(frames)} frames; nobody counts as observed there"
+        found = {"folder": TRIANGULATED_FOLDER, "files": len(triangulated.frames)}
+        findings.add("frames.lacking", "warning", message, frames=lacking, expected=len(frames), found=found)
+    return has_file
 
 
 def _check_triangulated(
-    pose: np.ndarray, status: np.ndarray, frames: np.ndarray, person: str, findings: Findings
+    pose: np.ndarray, absent: np.ndarray, frames: np.ndarray, person: str, findings: Findings
 ) -> None:
-    """Reports how much of a person's pose (T, 17, 4) was not seen, and rows that contradict their flag."""
-    absent = np.isnan(pose).all(axis=(1, 2))
+    """Reports the frames (T,) from which the person is absent, and rows of (T, 17, 4) that contradict their flag."""
     if absent.any():
         message = (
             f"{person} is missing from {absent.sum()} of {len(frames)} frames of {TRIANGULATED_FOLDER}; "
-            "the fit is known to shift a person's trajectory there, compare the alignment findings"
+            "the fit is known to shift a person's trajectory there, see alignment.shifted"
         )
-        findings.add("poses", "warning", message, person=person, frames=frames[absent])
+        findings.add(
+            "poses.triangulation_person_missing",
+            "warning",
+            message,
+            person=person,
+            frames=frames[absent],
+            expected=0,
+            found=int(absent.sum()),
+        )
     contradicting = ~absent[:, None] & (pose[..., 3] > 0.5) & ~_has_position(pose)
     if contradicting.any():
         message = f"{contradicting.sum()} joints of {person} in {TRIANGULATED_FOLDER} have flag 1 but no position"
-        findings.add("poses", "warning", message, person=person, frames=frames[contradicting.any(axis=1)])
+        where = frames[contradicting.any(axis=1)]
+        findings.add(
+            "poses.flag_without_position",
+            "warning",
+            message,
+            person=person,
+            frames=where,
+            expected=0,
+            found=int(contradicting.sum()),
+        )
+
+
+def _report_coverage(status: np.ndarray, person: str, findings: Findings) -> None:
+    """How many of a person's joints (T, 17) were observed, interpolated or missing, in all and joint by joint."""
     unseen = status == INTERPOLATED
+    gap = _longest_run(unseen)
     message = (
         f"{person}: {unseen.mean():.1%} of joints interpolated ({unseen.sum()}), longest gap "
-        f"{_longest_run(unseen)} frames; {np.mean(status == MISSING):.1%} missing"
+        f"{gap} frames; {np.mean(status == MISSING):.1%} missing"
     )
-    findings.add("poses", "info", message, person=person)
+    found = {
+        "observed": int((status == OBSERVED).sum()),
+        "interpolated": int(unseen.sum()),
+        "missing": int((status == MISSING).sum()),
+        "longest_gap_frames": gap,
+        "not_observed_by_joint": dict(
+            zip(COCO17.joints, (status != OBSERVED).mean(axis=0).round(4).tolist(), strict=True)
+        ),
+    }
+    findings.add("poses.coverage", "info", message, person=person, found=found)
 
 
 def _longest_run(mask: np.ndarray) -> int:
     """Length of the longest run of True along axis 0 of (T, J), over all joints."""
-    longest, current = 0, np.zeros(mask.shape[1:], int)
-    for row in mask:
-        current = np.where(row, current + 1, 0)
-        longest = max(longest, int(current.max(initial=0)))
-    return longest
-
-
-def _check_alignment(
-    fit: np.ndarray, raw: np.ndarray, observed: np.ndarray, frames: np.ndarray, person: str, findings: Findings
-) -> None:
-    """Compares the fit with the triangulation (T, 17, 4) where observed (T, 17), and looks for a shift in time.
-
-    The authors' smoothing joins a person's frames without looking at the clock: a frame without the person moves all
-    later ones. The search therefore starts at the first such frame, if there is one.
-    """
-    if not observed.any():
-        return
-    absent = np.isnan(raw).all(axis=(1, 2))
-    fit, raw = fit[..., :3], np.where(observed[..., None], raw[..., :3], np.nan)
-    distance = np.linalg.norm(fit - raw, axis=-1)[observed]
-    median, high = np.percentile(distance, [50, 95])
-    start = int(np.argmax(absent))
-    shift, gain = _best_shift(fit[start:], raw[start:])
-    message = f"{person}: fit and triangulation differ by {100 * median:.1f} cm (median), {100 * high:.1f} cm (95 %)"
-    if shift:
-        message += (
-            f"; from frame {frames[start]} on, the fit agrees {gain:.1f} times better with the triangulation "
-            f"{abs(shift)} frames {'later' if shift > 0 else 'earlier'}: its trajectory is shifted in time"
-        )
-    findings.add("alignment", "error" if shift else "info", message, person=person)
-
-
-def _best_shift(fit: np.ndarray, raw: np.ndarray, reach: int = 3) -> tuple[int, float]:
-    """Shift k in frames for which fit[t] is clearly closest to raw[t + k], and how much closer than unshifted."""
-    medians = {}
-    for k in range(-reach, reach + 1):
-        shifted = raw[k:] if k >= 0 else raw[:k]
-        kept = fit[: len(fit) - k] if k >= 0 else fit[-k:]
-        distance = np.linalg.norm(kept - shifted, axis=-1)
-        if np.isfinite(distance).sum() >= JOINT_COUNT:
-            medians[k] = float(np.nanmedian(distance))
-    if 0 not in medians:
-        return 0, 1.0
-    best = min(medians, key=medians.__getitem__)
-    gain = medians[0] / max(medians[best], 1e-6)
-    # A person who stands still agrees with himself at any time: only a clear and visible gain counts.
-    return (best, gain) if gain > 2 and medians[0] > 0.02 else (0, 1.0)
+    edges = np.diff(np.pad(mask.T.astype(np.int8), ((0, 0), (1, 1))), axis=1).ravel()
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return int((stops - starts).max(initial=0))

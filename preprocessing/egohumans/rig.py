@@ -6,9 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from finepose_mp.cameras import Camera
+from finepose_mp.cameras import Camera, lens_model, max_angle, project
 from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+
+# Where a joint is with respect to a camera: nowhere (its position is missing), or one of the others.
+PLACES = ("nowhere", "in_view", "behind", "beyond_lens", "outside_image", "outside_circle")
+NOWHERE, IN_VIEW, BEHIND, BEYOND_LENS, OUTSIDE_IMAGE, OUTSIDE_CIRCLE = range(len(PLACES))
 
 _HEADER_BYTES = 256 * 1024  # enough for the metadata in front of a JPEG's size
 
@@ -31,14 +35,63 @@ class TakeCamera:
 
 
 def project_people(camera: TakeCamera, joints_3d_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (T, P, J, 2) of joints (T, P, J, 3), NaN unless in view, and whether they are in view (T, P, J).
+    """Pixels (T, P, J, 2) of joints (T, P, J, 3), NaN unless in view, and where each joint is, of `PLACES` (T, P, J).
 
     In view means in front of the camera, inside the lens model's range, the image and the disc that the lens
     illuminates. Computed in double precision.
     """
     joints_3d_camera = camera.camera.to_camera(joints_3d_world)
-    in_view = camera.camera.in_view(joints_3d_camera, camera.image_circle)
-    return np.where(in_view[..., None], camera.camera.project(joints_3d_camera), np.nan), in_view
+    pixels = camera.camera.project(joints_3d_camera)
+    seen = camera.camera.in_image(pixels, camera.image_circle)
+    places = np.full(seen.shape, IN_VIEW, np.uint8)
+    places[~seen] = _place_of_unseen(camera, joints_3d_camera, pixels, ~seen)
+    pixels[~seen] = np.nan
+    return pixels, places
+
+
+def _place_of_unseen(
+    camera: TakeCamera, joints_3d_camera: np.ndarray, pixels: np.ndarray, unseen: np.ndarray
+) -> np.ndarray:
+    """Why the joints in a mask (T, P, J) are not seen: their `PLACES` in the order of the mask."""
+    depth, pixels = joints_3d_camera[unseen][:, 2], pixels[unseen]
+    inside = ((pixels >= 0) & (pixels < np.array(camera.camera.image_size))).all(axis=-1)
+    beyond_image = np.where(inside, OUTSIDE_CIRCLE, OUTSIDE_IMAGE)
+    beyond_lens = np.where(depth > 0, BEYOND_LENS, BEHIND)
+    place = np.where(np.isfinite(pixels[:, 0]), beyond_image, beyond_lens)
+    return np.where(np.isfinite(depth), place, NOWHERE)
+
+
+def check_lens(camera: TakeCamera, findings: Findings) -> None:
+    """Reports the angle up to which the lens model increases, and a warning where that is short of the image's border.
+
+    Beyond that angle the model folds points back into the image, so what is there counts as not in view.
+    """
+    model, params = camera.camera.model, np.atleast_2d(camera.camera.params)
+    angles = max_angle(model, params)
+    narrowest = int(np.argmin(angles))
+    angle, params = float(angles[narrowest]), params[narrowest]
+    rim = 0.9999 * angle
+    terms = lens_model(model).terms(params)
+    centre = np.array(terms.centre)
+    reach = float(np.linalg.norm(project(np.array([np.sin(rim), 0, np.cos(rim)]), model, params) - centre))
+    needed = _distance_to_border(camera, centre)
+    findings.add(
+        "lens.range",
+        "info" if reach >= needed else "warning",
+        f"{camera.name}: lens model increases up to {np.degrees(angle):.1f} degrees, {reach:.0f} px from the centre, "
+        f"the image's border is {needed:.0f} px away" + ("" if reach >= needed else "; beyond, nothing is in view"),
+        camera=camera.name,
+        expected={"reach_px": round(needed, 1)},
+        found={"theta_max_degrees": round(float(np.degrees(angle)), 3), "reach_px": round(reach, 1)},
+    )
+
+
+def _distance_to_border(camera: TakeCamera, centre: np.ndarray) -> float:
+    """Pixels from the principal point to the nearer border along the longer side, or to the rim of the round image."""
+    size = np.array(camera.camera.image_size)
+    longer = int(np.argmax(size))
+    border = float(min(centre[longer], size[longer] - centre[longer]))
+    return border if camera.image_circle is None else min(border, camera.image_circle)
 
 
 def check_images(reader: TakeReader, cameras: list[TakeCamera], frame_count: int, findings: Findings) -> None:
@@ -46,19 +99,22 @@ def check_images(reader: TakeReader, cameras: list[TakeCamera], frame_count: int
 
     Poses need no images. One image a camera is enough to check its size, so a single one is not called incomplete.
     """
-    absent, counts = [], []
+    absent, counts = [], {}
     for camera in cameras:
         images = list(reader.frame_numbers(camera.image_folder, ".jpg").values())
         if not images:
             absent.append(camera.name)
             continue
         if len(images) not in (1, frame_count):
-            counts.append(f"{camera.name} {len(images)}")
+            counts[camera.name] = len(images)
         _check_image_size(reader, camera, f"{camera.image_folder}/{images[0]}", findings)
     if absent:
-        findings.add("images", "info", f"no image to check the calibrated size with: {', '.join(absent)}")
+        message = f"no image to check the calibrated size with: {', '.join(absent)}"
+        findings.add("images.absent", "info", message, found=absent)
     if counts:
-        findings.add("images", "info", f"images where {frame_count} frames are used: {', '.join(counts)}")
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        message = f"images where {frame_count} frames are used: {listed}"
+        findings.add("images.count", "info", message, expected=frame_count, found=counts)
 
 
 def _check_image_size(reader: TakeReader, camera: TakeCamera, path: str, findings: Findings) -> None:
@@ -66,7 +122,7 @@ def _check_image_size(reader: TakeReader, camera: TakeCamera, path: str, finding
         with Image.open(io.BytesIO(reader.head(path, _HEADER_BYTES))) as image:
             found = image.size
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        findings.add("images", "warning", f"{path}: no readable image ({error})", camera=camera.name)
+        findings.add("images.unreadable", "warning", f"{path}: no readable image ({error})", camera=camera.name)
         return
     expected = tuple(int(length) for length in camera.camera.image_size)
     if found != expected:
@@ -74,4 +130,4 @@ def _check_image_size(reader: TakeReader, camera: TakeCamera, path: str, finding
             f"images of {camera.name} are {found[0]}x{found[1]} ({path}), the calibration is for "
             f"{expected[0]}x{expected[1]}"
         )
-        findings.add("images", "error", message, camera=camera.name)
+        findings.add("images.size", "warning", message, camera=camera.name, expected=list(expected), found=list(found))

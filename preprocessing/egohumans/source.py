@@ -4,17 +4,73 @@ Parsers take bytes and a name, never a path, so that a take can be read from a f
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-from finepose_mp.preprocessing.egohumans.findings import Findings
-from finepose_mp.preprocessing.unpickling import DamagedFileError
-
-Parsed = TypeVar("Parsed")
+from typing import Protocol
 
 _FRAME_NAME = re.compile(r"(\d{5})(\.\w+)")
+
+# What a conversion reads of a take, * standing for any name; of everything else only the names matter. Archives hold
+# no more than this, so a parser that wants another file adds it here.
+NEEDED_FILES = (
+    "SIMULATED.json",
+    "colmap/workplace/*.txt",
+    "colmap/workplace/*.npy",
+    "colmap/workplace/*.pkl",
+    "ego/aria*/calib/*.txt",
+    "processed_data/fit_poses3d/*.npy",
+    "processed_data/poses3d/*.npy",
+    "processed_data/poses2d/*/rgb/*.npy",
+)
+IMAGE_FOLDERS = ("ego/aria*/images/*", "exo/cam*/images")  # the first image of each is looked at for its size
+IMAGE_HEAD_BYTES = 256 * 1024  # enough for the metadata in front of a JPEG's size
+
+
+def _one_of(patterns: Iterable[str]) -> re.Pattern:
+    return re.compile("|".join(re.escape(pattern).replace(r"\*", "[^/]*") for pattern in patterns))
+
+
+_NEEDED = _one_of(NEEDED_FILES)
+_IMAGE = _one_of(f"{folder}/*.jpg" for folder in IMAGE_FOLDERS)
+
+
+def is_needed(path: str) -> bool:
+    """Whether a file, by its path in the take, is read as a whole."""
+    return _NEEDED.fullmatch(path) is not None
+
+
+def is_image(path: str) -> bool:
+    """Whether a file, by its path in the take, is an image of which the size may be looked at."""
+    return _IMAGE.fullmatch(path) is not None
+
+
+def needed_files(folder: Path) -> Iterator[os.DirEntry]:
+    """The files of a take's folder that are read as a whole, sorted for each kind."""
+    for pattern in NEEDED_FILES:
+        yield from entries_at(folder, pattern)
+
+
+def image_folders(folder: Path) -> Iterator[os.DirEntry]:
+    """The folders of images in a take's folder, sorted for each kind of camera."""
+    for pattern in IMAGE_FOLDERS:
+        yield from entries_at(folder, pattern)
+
+
+def entries_at(folder: str | Path, pattern: str) -> Iterator[os.DirEntry]:
+    """What lies at a pattern below a folder, sorted. Like `Path.glob`, and ten times faster on a take."""
+    first, _, rest = pattern.partition("/")
+    try:
+        entries = [entry for entry in os.scandir(folder) if fnmatchcase(entry.name, first)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if not rest:
+            yield entry
+        elif entry.is_dir():
+            yield from entries_at(entry.path, rest)
 
 
 class TakeError(ValueError):
@@ -42,10 +98,11 @@ class DirectorySource:
 
     def names(self, folder: str) -> list[str]:
         path = self.folder / folder
-        return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        return sorted(os.listdir(path)) if path.is_dir() else []
 
     def read(self, path: str, size: int = -1) -> bytes:
-        with open(self.folder / path, "rb") as file:
+        # A take has tens of thousands of files: joining Path objects and buffering would cost as much as reading them.
+        with open(f"{self.location}/{path}", "rb", buffering=0) as file:
             return file.read(size)
 
 
@@ -55,6 +112,7 @@ class TakeReader:
     def __init__(self, source: TakeSource) -> None:
         self.source = source
         self.source_files: dict[str, dict] = {}
+        self._frame_numbers: dict[tuple[str, str], dict[int, str]] = {}
 
     def names(self, folder: str) -> list[str]:
         """Names of the entries of a folder, sorted; empty when there is no such folder."""
@@ -80,8 +138,11 @@ class TakeReader:
 
     def frame_numbers(self, folder: str, ending: str) -> dict[int, str]:
         """Frame number -> file name of the numbered files (00001.npy, ...) in a folder, ascending; 0 is no frame."""
-        matches = (_FRAME_NAME.fullmatch(name) for name in self.names(folder))
-        return {int(m[1]): m[0] for m in matches if m and m[2] == ending and int(m[1]) > 0}
+        if (folder, ending) not in self._frame_numbers:
+            matches = (_FRAME_NAME.fullmatch(name) for name in self.names(folder))
+            found = {int(m[1]): m[0] for m in matches if m and m[2] == ending and int(m[1]) > 0}
+            self._frame_numbers[folder, ending] = found
+        return self._frame_numbers[folder, ending]
 
     def frames(self, folder: str, ending: str) -> Iterator[tuple[int, str, bytes]]:
         """Frame number, path and content of a folder's numbered files, ascending.
@@ -96,22 +157,3 @@ class TakeReader:
             yield number, f"{folder}/{name}", data
         if numbers:
             self.source_files[folder] = {"files": len(numbers), "sha256": digest.hexdigest()}
-
-    def parse_frames(
-        self, folder: str, ending: str, parse: Callable[[bytes, str], Parsed], check: str, findings: Findings
-    ) -> dict[int, Parsed]:
-        """Frame number -> parsed content of a folder's numbered files.
-
-        A damaged file counts as absent; all of them together become one finding with the first one's message.
-        """
-        parsed: dict[int, Parsed] = {}
-        damaged: dict[int, str] = {}
-        for number, path, data in self.frames(folder, ending):
-            try:
-                parsed[number] = parse(data, path)
-            except DamagedFileError as error:
-                damaged[number] = str(error)
-        if damaged:
-            first = next(iter(damaged.values()))
-            findings.add(check, "error", f"{len(damaged)} unreadable files left out; first: {first}", frames=damaged)
-        return parsed

@@ -6,12 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans import aria, catalogue, detections, exo, people, rig, transforms
+from finepose_mp.preprocessing.egohumans import (
+    aria,
+    catalogue,
+    detections,
+    exo,
+    people,
+    plausibility,
+    rig,
+    transforms,
+    views,
+)
 from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeError, TakeReader, TakeSource
 from finepose_mp.schema import MAX_CAMERA_PARAMS, Sequence
 
 SIMULATED_FILE = "SIMULATED.json"
+
+# Of the fitted frames. All folders share their frames, so an Aria with fewer calibrations loses its cameras instead.
+MIN_CALIBRATED = 0.5
 
 _ARIA_NAME = re.compile(r"aria\d{2}")
 
@@ -22,7 +35,7 @@ class _Ground:
 
     frames: np.ndarray
     people: list[str]
-    calibrations: dict[str, dict[int, aria.Calibration]]
+    calibrations: dict[str, aria.Calibrations]
 
 
 def read_take(source: TakeSource, facts: catalogue.Take) -> Sequence:
@@ -38,34 +51,38 @@ def read_take(source: TakeSource, facts: catalogue.Take) -> Sequence:
     reader, findings = TakeReader(source), Findings()
     simulated = _read_simulated(reader)
     _check_required(reader)
+    _report_folders(reader, findings)
     aria_transforms = transforms.read_transforms(reader, findings)
     fit = people.read_poses(reader, people.FIT_FOLDER, findings)
-    triangulated = _read_triangulated(reader, findings)
+    triangulated = people.read_poses(reader, people.TRIANGULATED_FOLDER, findings)
     ground = _lay_ground(reader, facts, fit, findings)
     if simulated is None:
         _compare_with_catalogue(facts, ground, fit, findings)
-    joints_3d_world, status = people.assemble(fit, triangulated, ground.frames, ground.people, findings)
+    poses = people.assemble(fit, triangulated, ground.frames, ground.people, findings)
+    plausibility.check_plausibility(poses.joints_3d_world, ground.frames, ground.people, facts.fps, findings)
     cameras = _read_ego_cameras(reader, ground, aria_transforms, findings)
     cameras += exo.read_exo_cameras(reader, facts, aria_transforms[transforms.ANCHOR], findings)
     if not cameras:
         raise TakeError(f"no camera could be read; {_first_error(findings)}")
+    for camera in cameras:
+        rig.check_lens(camera, findings)
     rig.check_images(reader, cameras, len(ground.frames), findings)
     if simulated is None and facts.known:
         _compare_cameras(facts, cameras, findings)
-    views = _read_views(reader, cameras, ground, joints_3d_world, findings)
+    seen = views.read_views(reader, cameras, ground.frames, ground.people, poses, findings)
     return Sequence(
         name=facts.name,
         frame=ground.frames,
         person=ground.people,
-        joints_3d_world=joints_3d_world,
-        joint_status=status,
-        fps=catalogue.FPS,
+        joints_3d_world=poses.joints_3d_world,
+        joint_status=poses.joint_status,
+        fps=facts.fps,
         subjects=list(ground.people),
         source_files=reader.source_files,
         findings=findings.items,
         **_words(facts, simulated),
         **_camera_arrays(cameras, len(ground.frames)),
-        **views,
+        **seen,
     )
 
 
@@ -105,48 +122,70 @@ def _check_required(reader: TakeReader) -> None:
         )
 
 
-def _read_triangulated(reader: TakeReader, findings: Findings) -> dict[int, people.Poses]:
-    triangulated = people.read_poses(reader, people.TRIANGULATED_FOLDER, findings)
-    if not triangulated:
-        message = f"{people.TRIANGULATED_FOLDER} has nothing: all joints count as interpolated, none as observed"
-        findings.add("poses", "error", message)
-    return triangulated
+def _report_folders(reader: TakeReader, findings: Findings) -> None:
+    """Counts the numbered files of every folder of poses, detections, calibrations and images."""
+    folders = {people.FIT_FOLDER: ".npy", people.TRIANGULATED_FOLDER: ".npy"}
+    folders |= {f"{detections.FOLDER}/{name}/rgb": ".npy" for name in reader.names(detections.FOLDER)}
+    for name in filter(_ARIA_NAME.fullmatch, reader.names("ego")):
+        folders[f"ego/{name}/calib"] = ".txt"
+        folders |= {f"ego/{name}/images/{lens.name}": ".jpg" for lens in aria.LENSES}
+    exo_folders = filter(exo.CAMERA_FOLDER.fullmatch, reader.names("exo"))
+    folders |= {f"exo/{name}/images": ".jpg" for name in exo_folders}
+    counts = {folder: len(reader.frame_numbers(folder, ending)) for folder, ending in folders.items()}
+    counts = {folder: count for folder, count in counts.items() if count}
+    message = f"{sum(counts.values())} numbered files in {len(counts)} folders"
+    findings.add("frames.folders", "info", message, found=counts)
 
 
-def _lay_ground(reader: TakeReader, facts: catalogue.Take, fit: dict, findings: Findings) -> _Ground:
+def _lay_ground(reader: TakeReader, facts: catalogue.Take, fit: people.PoseFolder, findings: Findings) -> _Ground:
     """People, calibrations and the frames that all of them share."""
     folders = [name for name in reader.names("ego") if _ARIA_NAME.fullmatch(name)]
     with_poses = _people_with_poses(fit, findings)
     ignored = sorted((with_poses | set(folders)) & set(facts.invalid_arias))
     if ignored:
         message = f"{', '.join(ignored)} declared invalid by the official configuration: neither people nor cameras"
-        findings.add("people", "info", message)
+        findings.add("people.declared_invalid", "info", message, found=ignored)
     calibrations = _read_calibrations(reader, [name for name in folders if name not in ignored], findings)
+    calibrations = _with_most_frames(calibrations, fit.frames, findings)
     names = sorted((with_poses | set(folders)) - set(ignored))
     if not names:
         raise TakeError(f"no valid person in ego/ or {people.FIT_FOLDER}; {_first_error(findings)}")
-    numbers = {people.FIT_FOLDER: set(fit)} | {f"ego/{name}/calib": set(c) for name, c in calibrations.items()}
+    numbers = {people.FIT_FOLDER: set(fit.frames.tolist())}
+    numbers |= {f"ego/{name}/calib": set(found.frames.tolist()) for name, found in calibrations.items()}
     return _Ground(_shared_frames(numbers, findings), names, calibrations)
 
 
-def _read_calibrations(
-    reader: TakeReader, arias: list[str], findings: Findings
-) -> dict[str, dict[int, aria.Calibration]]:
-    """Aria -> frame number -> calibration, of those Arias that have any."""
-    calibrations = {name: aria.read_calibrations(reader, name, findings) for name in arias}
+def _read_calibrations(reader: TakeReader, arias: list[str], findings: Findings) -> dict[str, aria.Calibrations]:
+    """The calibrations of those Arias that have any."""
+    found = {name: aria.read_calibrations(reader, name, findings) for name in arias}
     for name in arias:
-        if not calibrations[name]:
+        if found[name] is None:
             message = f"no readable ego/{name}/calib/*.txt: no cameras of {name}"
-            findings.add("ego_camera", "error", message, person=name)
-    return {name: by_frame for name, by_frame in calibrations.items() if by_frame}
+            findings.add("ego_camera.no_calibration", "error", message, person=name)
+    return {name: calibrations for name, calibrations in found.items() if calibrations is not None}
 
 
-def _people_with_poses(fit: dict[int, people.Poses], findings: Findings) -> set[str]:
-    names = {name for poses in fit.values() for name in poses}
+def _with_most_frames(
+    calibrations: dict[str, aria.Calibrations], frames: np.ndarray, findings: Findings
+) -> dict[str, aria.Calibrations]:
+    """Calibrations without those of Arias that would cost the take more frames than their cameras are worth."""
+    kept = {}
+    for name, found in calibrations.items():
+        count = int(np.isin(frames, found.frames).sum())
+        if count >= MIN_CALIBRATED * len(frames):
+            kept[name] = found
+            continue
+        message = f"cameras of {name} left out: ego/{name}/calib covers {count} of {len(frames)} fitted frames"
+        findings.add("ego_camera.left_out", "error", message, person=name, expected=len(frames), found=count)
+    return kept
+
+
+def _people_with_poses(fit: people.PoseFolder, findings: Findings) -> set[str]:
+    names = set(fit.people)
     known = {name for name in names if _ARIA_NAME.fullmatch(name)}
     if names - known:
         message = f"{people.FIT_FOLDER} names {', '.join(sorted(names - known))}, expected aria01, aria02, ...; ignored"
-        findings.add("people", "warning", message)
+        findings.add("people.unknown_name", "warning", message, found=sorted(names - known))
     return known
 
 
@@ -159,24 +198,32 @@ def _shared_frames(numbers: dict[str, set[int]], findings: Findings) -> np.ndarr
     for folder, found in numbers.items():
         if known - found:
             message = f"{folder} lacks {len(known - found)} of {len(known)} frames; they are left out everywhere"
-            findings.add("frames", "warning", message, frames=known - found)
+            findings.add(
+                "frames.lacking",
+                "warning",
+                message,
+                frames=known - found,
+                expected=len(known),
+                found={"folder": folder, "files": len(found)},
+            )
     frames = np.array(sorted(shared), np.int32)
     gaps = set(range(1, int(frames[-1]) + 1)) - known
     if gaps:
         message = f"frame numbers do not run from 1 without gaps: {len(gaps)} missing"
-        findings.add("frames", "warning", message, frames=gaps)
-    findings.add("frames", "info", f"{len(frames)} frames used; files: {counts}")
+        findings.add("frames.gap", "warning", message, frames=gaps, expected=0, found=len(gaps))
+    found = {folder: len(numbers) for folder, numbers in numbers.items()}
+    findings.add("frames.used", "info", f"{len(frames)} frames used; files: {counts}", found=found)
     return frames
 
 
-def _compare_with_catalogue(facts: catalogue.Take, ground: _Ground, fit: dict, findings: Findings) -> None:
+def _compare_with_catalogue(facts: catalogue.Take, ground: _Ground, fit: people.PoseFolder, findings: Findings) -> None:
     if not facts.known:
         message = f"{facts.name} is not in the catalogue: all Arias and cameras count as valid"
-        findings.add("catalogue", "warning", message)
+        findings.add("catalogue.unknown_take", "warning", message)
         return
-    if facts.frames is not None and len(fit) != facts.frames:
-        message = f"{len(fit)} fitted frames, the published length is {facts.frames}"
-        findings.add("catalogue", "warning", message)
+    if facts.frames is not None and len(fit.frames) != facts.frames:
+        message = f"{len(fit.frames)} fitted frames, the published length is {facts.frames}"
+        findings.add("catalogue.length", "warning", message, expected=facts.frames, found=len(fit.frames))
     _compare_names("people", set(ground.people), set(facts.arias), findings)
 
 
@@ -186,9 +233,13 @@ def _compare_cameras(facts: catalogue.Take, cameras: list[rig.TakeCamera], findi
 
 
 def _compare_names(what: str, found: set[str], expected: set[str], findings: Findings) -> None:
-    for names, verb in ((expected - found, "expected and not found"), (found - expected, "found and not expected")):
-        if names:
-            findings.add("catalogue", "warning", f"{what} {verb}: {', '.join(sorted(names))}")
+    missing, unexpected = sorted(expected - found), sorted(found - expected)
+    if missing:
+        message = f"{what} expected and not found: {', '.join(missing)}"
+        findings.add(f"catalogue.{what}_missing", "warning", message, expected=sorted(expected), found=sorted(found))
+    if unexpected:
+        message = f"{what} found and not expected: {', '.join(unexpected)}"
+        findings.add(f"catalogue.{what}_unexpected", "warning", message, expected=sorted(expected), found=sorted(found))
 
 
 def _read_ego_cameras(
@@ -196,43 +247,16 @@ def _read_ego_cameras(
 ) -> list[rig.TakeCamera]:
     cameras: list[rig.TakeCamera] = []
     for name, calibrations in ground.calibrations.items():
-        used = [calibrations[int(frame)] for frame in ground.frames]
         try:
-            found = aria.ego_cameras(name, used, aria_transforms, findings)
+            found = aria.ego_cameras(name, calibrations.at(ground.frames), aria_transforms, findings)
         except ValueError as error:
-            findings.add("ego_camera", "error", f"cameras of {name} left out: {error}", person=name)
+            findings.add(
+                "ego_camera.left_out", "error", f"cameras of {name} left out: {error}", person=name, found=str(error)
+            )
             continue
         aria.check_ego_cameras(found, ground.frames, findings)
         cameras += found
     return cameras
-
-
-def _read_views(
-    reader: TakeReader,
-    cameras: list[rig.TakeCamera],
-    ground: _Ground,
-    joints_3d_world: np.ndarray,
-    findings: Findings,
-) -> dict[str, np.ndarray]:
-    """The people in every camera, truth and detections, as the contract's arrays (K, T, P, 17, ...)."""
-    shape = (len(cameras), *joints_3d_world.shape[:-1])
-    views = {
-        "joints_2d_projected": np.full((*shape, 2), np.nan, np.float32),
-        "joints_2d_detected": np.full((*shape, 2), np.nan, np.float32),
-        "detection_score": np.zeros(shape, np.float32),
-        "in_view": np.zeros(shape, np.uint8),
-    }
-    detections.check_detections(reader, cameras, ground.frames, findings)
-    for k, camera in enumerate(cameras):
-        projected, in_view = rig.project_people(camera, joints_3d_world)
-        if camera.wearer in ground.people:  # what a head-worn camera sees of its wearer is not a person in view
-            wearer = ground.people.index(camera.wearer)
-            projected[:, wearer], in_view[:, wearer] = np.nan, False
-        views["joints_2d_projected"][k], views["in_view"][k] = projected, in_view
-        views["joints_2d_detected"][k], views["detection_score"][k] = detections.read_detections(
-            reader, camera, ground.frames, ground.people, findings
-        )
-    return views
 
 
 def _camera_arrays(cameras: list[rig.TakeCamera], frame_count: int) -> dict:

@@ -17,45 +17,50 @@ TRANSFORMS_FILE = "colmap/workplace/colmap_from_aria_transforms.pkl"
 
 # Beyond rounding, below what moves a pixel: rotations this far from orthonormal are replaced by the nearest one.
 ORTHONORMAL_TOLERANCE = 1e-6
+# A 3x3 block this far (Frobenius, scale divided out) from a rotation is 0.06 degrees of shear: no rounding does that.
+SHEAR_TOLERANCE = 1e-3
 # Two visual-inertial systems in one room agree better than this; more is a wrong alignment.
 SCALE_TOLERANCE = 0.05
 
 
 def read_transforms(reader: TakeReader, findings: Findings) -> dict[str, np.ndarray]:
-    """Aria name -> (4, 4) similarity from that Aria's world (metres) to the COLMAP frame.
+    """Aria name -> (4, 4) similarity from that Aria's world (metres) to the COLMAP frame; others are left out.
 
     Raises:
         TakeError: no usable transform of aria01, without which there is no shared world.
+        DamagedFileError: the file holds something else than matrices by name.
     """
-    transforms = parse_transforms(reader.file(TRANSFORMS_FILE), TRANSFORMS_FILE)
     usable: dict[str, np.ndarray] = {}
-    for name, matrix in sorted(transforms.items()):
-        problem = _similarity_problem(matrix)
+    problems: dict[str, str] = {}
+    for name, value in parse_transforms(reader.file(TRANSFORMS_FILE), TRANSFORMS_FILE).items():
+        problem = _similarity_problem(value)
         if problem:
-            findings.add("transforms", "error", f"{TRANSFORMS_FILE}: transform of {name} {problem}", person=name)
+            problems[name] = problem
+            message = f"{TRANSFORMS_FILE}: transform of {name} {problem}; left out"
+            findings.add(
+                "transforms.unusable", "error", message, person=name, expected="similarity, 4x4", found=problem
+            )
         else:
-            usable[name] = matrix
+            usable[name] = value.astype(np.float64)
     if ANCHOR not in usable:
         raise TakeError(
             f"{TRANSFORMS_FILE} has no usable transform of {ANCHOR}, whose world all poses and cameras are in; "
             f"it has {', '.join(usable) or 'none'}"
+            + (f", and that of {ANCHOR} {problems[ANCHOR]}" if ANCHOR in problems else "")
         )
     _report_scales(usable, findings)
     return usable
 
 
 def parse_transforms(data: bytes, name: str) -> dict[str, np.ndarray]:
-    """Aria name -> (4, 4) float64, as in the file. Raises DamagedFileError when the content is anything else."""
+    """Aria name -> array, sorted, as in the file. Raises DamagedFileError when it is no dictionary of arrays."""
     content = load_pickle(data, name)
     if not isinstance(content, dict):
         raise DamagedFileError(f"{name}: holds {type(content).__name__}, expected a dictionary of 4x4 matrices")
-    transforms = {}
     for aria, value in content.items():
-        matrix = np.asarray(value)
-        if not isinstance(aria, str) or matrix.shape != (4, 4) or matrix.dtype.kind not in "fi":
-            raise DamagedFileError(f"{name}: {aria!r} holds {matrix.dtype} {matrix.shape}, expected a 4x4 matrix")
-        transforms[aria] = matrix.astype(np.float64)
-    return transforms
+        if not isinstance(aria, str) or not isinstance(value, np.ndarray):
+            raise DamagedFileError(f"{name}: {aria!r} holds {type(value).__name__}, expected a 4x4 matrix")
+    return dict(sorted(content.items()))
 
 
 def metric_pose(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -78,6 +83,9 @@ def camera_centres(world_to_camera: np.ndarray) -> np.ndarray:
 
 
 def _similarity_problem(matrix: np.ndarray) -> str | None:
+    """What is wrong with a matrix that should be a similarity, None when it is one."""
+    if matrix.shape != (4, 4) or matrix.dtype.kind not in "fi":
+        return f"holds {matrix.dtype} {matrix.shape}, expected a 4x4 matrix"
     if not np.isfinite(matrix).all():
         return "is not finite"
     if not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-9):
@@ -86,7 +94,9 @@ def _similarity_problem(matrix: np.ndarray) -> str | None:
         _, _, residual = metric_pose(matrix)
     except ValueError as error:
         return f"is no similarity ({error})"
-    return f"has a 3x3 block {residual:.2g} away from a scaled rotation" if residual > 1e-3 else None
+    if residual > SHEAR_TOLERANCE:
+        return f"has a 3x3 block {residual:.2g} away from a scaled rotation"
+    return None
 
 
 def _report_scales(transforms: dict[str, np.ndarray], findings: Findings) -> None:
@@ -96,11 +106,18 @@ def _report_scales(transforms: dict[str, np.ndarray], findings: Findings) -> Non
     relative = {name: anchor_scale / scale for name, scale in scales.items()}
     text = ", ".join(f"{name} {ratio:.4f}" for name, ratio in relative.items())
     findings.add(
-        "transforms",
+        "transforms.scales",
         "info",
         f"scale removed: {anchor_scale:.6g} COLMAP units a metre; {ANCHOR}'s metre over own: {text}",
+        found={"colmap_units_per_metre": anchor_scale, "relative": relative},
     )
     for name, ratio in relative.items():
         if abs(ratio - 1) > SCALE_TOLERANCE:
-            message = f"{name}'s metre differs from {ANCHOR}'s by a factor {ratio:.3f}; its cameras may be misplaced"
-            findings.add("transforms", "warning", message, person=name)
+            findings.add(
+                "transforms.scale_disagreement",
+                "warning",
+                f"{name}'s metre differs from {ANCHOR}'s by a factor {ratio:.3f}; its cameras may be misplaced",
+                person=name,
+                expected={"ratio": 1.0, "tolerance": SCALE_TOLERANCE},
+                found=round(ratio, 5),
+            )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from finepose_mp.preprocessing.egohumans import catalogue
+from finepose_mp.preprocessing.simulation.benchmark_files import write_benchmark
 from finepose_mp.preprocessing.simulation.clips import MotionFile
 from finepose_mp.preprocessing.simulation.colmap_files import write_colmap
 from finepose_mp.preprocessing.simulation.detections import Detections, NoiseModel, detect, triangulate
@@ -18,7 +19,7 @@ from finepose_mp.preprocessing.simulation.stages import STAGES, built_in_motion,
 from finepose_mp.preprocessing.simulation.writer import Annotations, write_take
 
 GENERATOR = "finepose_mp.preprocessing.simulation"
-GENERATOR_VERSION = "1.0"  # raised whenever the same seed gives other files
+GENERATOR_VERSION = "1.1"  # raised whenever the same seed gives other files
 MARK = "SIMULATED.json"
 SHORTEST = 2  # frames
 
@@ -57,6 +58,7 @@ def simulate(
     motion_file: MotionFile | None = None,
     noise: NoiseModel | None = None,
     on_take: Callable[[catalogue.Take], None] | None = None,
+    benchmark: bool = False,
 ) -> None:
     """Writes simulated takes below `out`, which must be absent or empty. The same arguments write the same bytes.
 
@@ -69,6 +71,7 @@ def simulate(
             built-in articulated model moves.
         noise: of detections and calibrations; a realistic one by default.
         on_take: called after each take, for a progress bar.
+        benchmark: also write files in the form of the published benchmark, into `out`/benchmark.
 
     Raises:
         FileExistsError: `out` has something in it.
@@ -93,6 +96,8 @@ def simulate(
         _simulate_take(out / take.scene.folder / take.folder, take, frames, seed, motion_file, noise, description)
         if on_take is not None:
             on_take(take)
+    if benchmark:
+        write_benchmark(out, takes)
 
 
 def _simulate_take(

@@ -72,13 +72,15 @@ def film(take: Take, motion: Motion, rng: np.random.Generator) -> Scene:
         wear_glasses(name, joints[:, p], head_rotation[:, p], own_world(joints[0, p, 0], name == "aria01", rng), rng)
         for p, name in enumerate(people)
     )
+    # Absent cameras take part in the arrangement and are then taken away, as in the real gymnasium.
     cameras = sorted((*take.exo_cameras, *take.invalid_cameras))
+    exo = _exo_cameras(take.scene.suffix, cameras, motion, world_from_room, rng)
     return Scene(
         take=take,
         people=people,
         joints_3d_world=joints,
         glasses=glasses,
-        exo=tuple(_exo_cameras(take.scene.suffix, cameras, motion, world_from_room, rng)),
+        exo=tuple(camera for camera in exo if camera.name not in take.absent_cameras),
         colmap_from_world=_random_similarity(rng),
         floor=float(world_from_room[2, 3]),
     )

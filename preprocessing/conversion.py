@@ -1,0 +1,271 @@
+"""Many sequences of a raw dataset as one file of the contract: in parallel, resumable, all of it or nothing.
+
+Every piece of work writes what it reads into a small file of its own in a hidden folder beside the output (`parts`).
+When all are there, they are put together in the order of their names, so the data does not depend on how many jobs ran
+or which came first. A broken sequence is reported and skipped; a broken output (no space left) stops everything and
+leaves the finished parts for `resume`.
+"""
+
+import errno
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import h5py
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from finepose_mp import __version__, schema
+from finepose_mp.preprocessing import parts
+
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_RESUME_HINT = "run the same command again with --resume, which keeps what is finished"
+
+
+class ConversionError(RuntimeError):
+    """A conversion that could not write its output, or had nothing to put into it; no output was made or changed."""
+
+
+@dataclass
+class Outcome:
+    """What became of one sequence: its size and findings, or the `error` it failed with (and is left out for)."""
+
+    name: str
+    source: str  # file or folder that it was read from, for messages
+    frames: int = 0
+    seconds: float = 0.0
+    findings: list[dict] = field(default_factory=list)
+    error: str | None = None
+
+
+# What reading gives: usually one sequence; a source that holds several yields them, and outcomes of those it cannot.
+Content = schema.Sequence | Iterable[schema.Sequence | Outcome]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of work; it is sent to other processes, so `read` is a module-level function or a `partial` of one.
+
+    Attributes:
+        name: the sequence's group in the output ("S9/Greeting 1"); for a source of several, any name that sorts it.
+        read: reads the sequence. What it raises is reported as the outcome's error, so its message names the file.
+        source: file or folder it reads, for messages.
+        fingerprint: changes when the inputs do (paths, sizes, times of change, options); a part is used again only if
+            it fits. A function is called where the work is done, which keeps slow ones off the start.
+    """
+
+    name: str
+    read: Callable[[], Content]
+    source: str
+    fingerprint: str | Callable[[], str]
+
+
+def convert(
+    work: Iterable[Work],
+    out: Path,
+    *,
+    dataset: str,
+    joint_set: str,
+    licence: str,
+    citation: str,
+    jobs: int | None = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_done: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """What became of every sequence, by name; the good ones are in the file `out`, which appears when all are done.
+
+    Args:
+        dataset, joint_set, licence, citation: root attributes of the file, see `schema.create`.
+        jobs: processes; None leaves it to an enclosing `joblib.parallel_config`, for example of a dask cluster.
+        resume: use what an interrupted conversion into the same `out` has finished.
+        overwrite: replace `out` if it exists, and throw away what an interrupted conversion left.
+        on_done: called with each outcome as it comes in, for a progress bar.
+
+    Raises:
+        FileExistsError: `out` exists, or an interrupted conversion left parts, and no argument says what to do.
+        BlockingIOError: another conversion into `out` is running.
+        ConversionError: the output cannot be written, or not one sequence could be read. A previous `out` is intact.
+    """
+    out = Path(out)
+    works = sorted(work, key=lambda item: (item.name, item.source))
+    root = {"dataset": dataset, "joint_set": joint_set, "licence": licence, "citation": citation}
+    with parts.claim(out, resume, overwrite) as folder:
+        origin, outcomes = _convert_parts(works, folder, root, jobs, on_done or (lambda outcome: None))
+        if not origin:
+            folder.discard()
+            errors = "\n".join(f"  {outcome.name}: {outcome.error}" for outcome in outcomes)
+            raise ConversionError(
+                f"none of {len(outcomes)} sequences could be converted, {out} was not written:\n{errors}"
+            )
+        _assemble(origin, folder, root)
+    return outcomes
+
+
+def _convert_parts(
+    works: list[Work], folder: parts.PartsFolder, root: dict, jobs: int | None, on_done: Callable[[Outcome], None]
+) -> tuple[dict[str, Path], list[Outcome]]:
+    """Sequence name -> the part that holds it, and all outcomes in order of names."""
+    firsts, outcomes = _set_copies_aside(works)
+    for outcome in outcomes:
+        on_done(outcome)
+    calls = [joblib.delayed(_convert_one)(item, folder.part(item.name, item.source), root) for item in firsts]
+    good: list[tuple[Outcome, Path]] = []
+    for part, found in _run(calls, jobs):
+        for outcome in found:
+            on_done(outcome)
+        outcomes += found
+        good += [(outcome, part) for outcome in found if not outcome.error]
+    origin = _choose_origins(good)
+    return origin, sorted(outcomes, key=lambda outcome: (outcome.name, outcome.source))
+
+
+def _set_copies_aside(works: list[Work]) -> tuple[list[Work], list[Outcome]]:
+    """Works of which each name occurs once, and the outcomes of further ones of the same name."""
+    first: dict[str, Work] = {}
+    copies = []
+    for item in works:
+        if item.name in first:
+            copies.append(Outcome(item.name, item.source, error=_copy_error(item.name, item.source, first[item.name])))
+        else:
+            first[item.name] = item
+    return list(first.values()), copies
+
+
+def _copy_error(name: str, source: str, first: Work | Outcome) -> str:
+    return f"{source} is a second copy of {name}, which {first.source} has too; remove one of them"
+
+
+def _choose_origins(good: list[tuple[Outcome, Path]]) -> dict[str, Path]:
+    """Sequence name -> part that holds it; a name that comes from two sources becomes an error of the later one."""
+    first: dict[str, Outcome] = {}
+    origin: dict[str, Path] = {}
+    for outcome, part in sorted(good, key=lambda pair: (pair[0].name, pair[0].source)):
+        if outcome.name in first:
+            outcome.error = _copy_error(outcome.name, outcome.source, first[outcome.name])
+        else:
+            first[outcome.name], origin[outcome.name] = outcome, part
+    return origin
+
+
+def _run(calls: list, jobs: int | None) -> Iterator[tuple[Path, list[Outcome]]]:
+    """Results as they come in. Raises ConversionError when a process dies."""
+    try:
+        # One piece of work is long; sending several at once would leave processes idle at the end.
+        yield from joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(calls)
+    except TerminatedWorkerError as error:
+        raise ConversionError(
+            f"a process was killed, often because memory ran out. Use fewer jobs and {_RESUME_HINT}. {error}"
+        ) from error
+
+
+def _convert_one(work: Work, part: Path, root: dict) -> tuple[Path, list[Outcome]]:
+    """The part of one piece of work, written or found finished, and its outcomes. Runs in any process."""
+    start = time.perf_counter()
+    try:
+        fingerprint = _full_fingerprint(work, root)
+    except Exception as error:
+        return part, [failure(work.name, work.source, error)]
+    finished = _finished_outcomes(part, fingerprint)
+    if finished is not None:
+        return part, finished
+    if not part.parent.is_dir():  # the conversion that asked for this part is over
+        raise ConversionError(f"{part.parent} has gone; was it removed while a conversion was running?")
+    outcomes: list[Outcome] = []
+    try:
+        with schema.create(part, **root, overwrite=True) as file:
+            for item in _read(work):
+                outcome = item if isinstance(item, Outcome) else _write(file, item, work)
+                outcome.seconds, start = time.perf_counter() - start, time.perf_counter()
+                outcomes.append(outcome)
+            file.attrs["fingerprint"] = fingerprint
+            file.attrs["outcomes"] = json.dumps([asdict(outcome) for outcome in outcomes])
+    except ConversionError:
+        raise
+    except (OSError, RuntimeError) as error:  # h5py raises both where it cannot write
+        raise ConversionError(f"{part} cannot be written ({error}); put that right and {_RESUME_HINT}") from error
+    return part, outcomes
+
+
+def _full_fingerprint(work: Work, root: dict) -> str:
+    inputs = work.fingerprint() if callable(work.fingerprint) else work.fingerprint
+    text = json.dumps([work.name, inputs, root, schema.SCHEMA_VERSION, __version__])
+    return sha256(text.encode()).hexdigest()
+
+
+def _finished_outcomes(part: Path, fingerprint: str) -> list[Outcome] | None:
+    """The outcomes of a part from an interrupted conversion, None unless it fits and has nothing to try again."""
+    if not part.exists():
+        return None
+    try:
+        with schema.open_file(part) as file:
+            if file.attrs["fingerprint"] != fingerprint:
+                return None
+            outcomes = [Outcome(**said) for said in json.loads(file.attrs["outcomes"])]
+    except (schema.SchemaError, KeyError, OSError):
+        return None
+    return None if any(outcome.error for outcome in outcomes) else outcomes
+
+
+def _read(work: Work) -> Iterator[schema.Sequence | Outcome]:
+    """What the work reads; whatever goes wrong in reading becomes an outcome, but no space left concerns everybody."""
+    try:
+        content = work.read()
+        yield from [content] if isinstance(content, schema.Sequence) else content
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+            raise
+        yield failure(work.name, work.source, error)
+
+
+def failure(name: str, source: str, error: Exception) -> Outcome:
+    """The outcome of a sequence that could not be read."""
+    # The messages of ValueErrors are written for people; of anything else the kind is needed to understand it.
+    reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return Outcome(name, source, error=reason)
+
+
+def _write(file: h5py.File, sequence: schema.Sequence, work: Work) -> Outcome:
+    parts.check_room(Path(file.filename).parent, _size(sequence))
+    try:
+        schema.write_sequence(file, sequence)
+    except (ValueError, TypeError) as error:  # the sequence does not keep the contract: its own fault, not the output's
+        if sequence.name in file and not isinstance(error, schema.SchemaError):
+            del file[sequence.name]
+        return failure(sequence.name, work.source, error)
+    return Outcome(sequence.name, work.source, len(sequence.frame), findings=sequence.findings)
+
+
+def _size(sequence: schema.Sequence) -> int:
+    """Bytes of a sequence's arrays, more than they take once they are compressed."""
+    return sum(getattr(value, "nbytes", 0) for value in vars(sequence).values())
+
+
+def _assemble(origin: dict[str, Path], folder: parts.PartsFolder, root: dict) -> None:
+    """Puts the sequences together and lets the output appear."""
+    whole = folder.path / "whole.hdf5"
+    try:
+        parts.check_room(folder.path, sum(part.stat().st_size for part in set(origin.values())))
+        with schema.create(whole, **root, overwrite=True) as file:
+            for name in sorted(origin):
+                with schema.open_file(origin[name]) as part:
+                    copy_sequence(part, file, name)
+        folder.publish(whole)
+    except (OSError, RuntimeError) as error:
+        raise ConversionError(f"{folder.out} cannot be written ({error}); put that right and {_RESUME_HINT}") from error
+
+
+def copy_sequence(source: h5py.File, target: h5py.File, name: str) -> None:
+    """Copies one sequence between files of the contract, compressed as it is, its dimension scales attached anew."""
+    parent, _, last = name.rpartition("/")
+    source.copy(source[name], target.require_group(parent or "/"), name=last)
+    for copied in target[name].values():
+        for references in {"DIMENSION_LIST", "REFERENCE_LIST"} & set(copied.attrs):
+            del copied.attrs[references]  # they point into the other file
+    for variable in source[name].values():
+        for axis, scales in enumerate(variable.dims):
+            for scale in scales.values():
+                target[variable.name].dims[axis].attach_scale(target[scale.name])

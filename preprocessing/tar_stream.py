@@ -1,0 +1,214 @@
+"""The members of a .tar.gz or .tar file, forwards, once, without unpacking anything.
+
+The standard library's `tarfile` takes a damaged header in the middle of an archive for its end, and reads extended
+headers of any size into memory. A converter must know whether it has seen everything, so headers are walked here;
+their fields are decoded by `tarfile.TarInfo`.
+"""
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK = 512
+_PIECE = 1 << 20
+_MAX_EXTENDED_HEADER = 1 << 20  # a path and a few numbers; a hostile archive may claim gigabytes
+
+_LONG_NAME, _LONG_LINK = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
+_EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENDED_FOR_ALL = tarfile.XGLTYPE
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+
+
+class ArchiveError(ValueError):
+    """An archive that is not one, or damaged: nothing read from it can be trusted."""
+
+
+class ArchiveCutError(ArchiveError):
+    """An archive that ends too early: what was read before the end is sound, the rest is absent."""
+
+
+@dataclass
+class Member:
+    """One entry of an archive, to be read before the next one is asked for.
+
+    Attributes:
+        path: as stored in the archive.
+        size: of its content in bytes.
+        link_to: what a link points to, None for everything else.
+        is_file: whether it is a regular file.
+    """
+
+    path: str
+    size: int
+    link_to: str | None
+    is_file: bool
+    _stream: "_Stream"
+
+    def read(self, size: int = -1) -> bytes:
+        """The content's first `size` bytes, all by default. Raises ArchiveCutError, ArchiveError."""
+        return self._stream.read_exactly(self.size if size < 0 else min(size, self.size), self.path)
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is named like an archive that `members` reads."""
+    return name.endswith((".tar.gz", ".tgz", ".tar"))
+
+
+def members(path: Path) -> Iterator[Member]:
+    """Every entry of the archive in the order in which it is stored.
+
+    Raises:
+        ArchiveCutError: the file ends before the archive does.
+        ArchiveError: neither gzip nor tar, or damaged; where gzip's checksum is wrong, only at the very end.
+    """
+    with _opened(path) as file:
+        yield from _Stream(file, path).members()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with open(path, "rb") as raw:
+        start = raw.peek(_BLOCK)
+        if start.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=raw) as unzipped:
+                yield unzipped
+        elif start[257:262] == b"ustar":
+            yield raw
+        else:
+            raise ArchiveError(f"{path}: {_not_an_archive(start)}; download it again")
+
+
+def _not_an_archive(start: bytes) -> str:
+    if not start:
+        return "is an empty file"
+    if b"<html" in start.lower() or b"<!doctype" in start.lower():
+        return "is a web page, not an archive: download pages send one when a quota is exceeded or a login is needed"
+    return f"is neither a gzip nor a tar file, it starts with {start[:12]!r}"
+
+
+class _Stream:
+    """Bytes of an unzipped archive, read forwards."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._position = 0
+
+    def members(self) -> Iterator[Member]:
+        extended: dict[str, str] = {}
+        while True:
+            header = self._read_header()
+            if header is None:
+                self._drain()
+                return
+            if header.type in (_LONG_NAME, _LONG_LINK, *_EXTENDED, _EXTENDED_FOR_ALL):
+                extended |= self._read_extended(header)
+                continue
+            member = self._member(header, extended)
+            end = self._position + -(-member.size // _BLOCK) * _BLOCK
+            extended = {}
+            yield member
+            self._skip_to(end, member.path)
+
+    def read_exactly(self, size: int, what: str) -> bytes:
+        """`size` bytes. Raises ArchiveCutError, ArchiveError."""
+        pieces = []
+        while size > 0:
+            piece = self._read_some(min(size, _PIECE), what)
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def _read_some(self, size: int, what: str) -> bytes:
+        try:
+            piece = self._file.read(size)
+        except EOFError as error:
+            raise self._cut(what) from error
+        except (zlib.error, gzip.BadGzipFile) as error:
+            raise ArchiveError(f"{self._path}: damaged near {what} ({error}); download it again") from error
+        if not piece:
+            raise self._cut(what)
+        self._position += len(piece)
+        return piece
+
+    def _cut(self, what: str) -> ArchiveCutError:
+        return ArchiveCutError(
+            f"{self._path}: ends too early, after {self._position} bytes of content, in {what}; download it again"
+        )
+
+    def _skip_to(self, position: int, what: str) -> None:
+        while self._position < position:
+            self._read_some(min(position - self._position, _PIECE), what)
+
+    def _read_header(self) -> tarfile.TarInfo | None:
+        """The next header, None at the archive's end mark."""
+        where = f"the header at {self._position}"
+        block = self.read_exactly(_BLOCK, where)
+        if block == bytes(_BLOCK):
+            return None
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError, OverflowError) as error:
+            raise ArchiveError(f"{self._path}: damaged, {where} is none ({error}); download it again") from error
+        if header.size < 0:
+            raise ArchiveError(f"{self._path}: damaged, {where} claims a size of {header.size}; download it again")
+        return header
+
+    def _read_extended(self, header: tarfile.TarInfo) -> dict[str, str]:
+        """What an entry in front of another says about that one: "path", "linkpath", "size"."""
+        where = f"the extended header at {self._position - _BLOCK}"
+        if header.size > _MAX_EXTENDED_HEADER:
+            raise ArchiveError(f"{self._path}: {where} claims {header.size} bytes, more than a path can need")
+        end = self._position + -(-header.size // _BLOCK) * _BLOCK
+        content = self.read_exactly(header.size, where)
+        self._skip_to(end, where)
+        if header.type == _EXTENDED_FOR_ALL:
+            return {}
+        if header.type in (_LONG_NAME, _LONG_LINK):
+            name = content.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+            return {"path" if header.type == _LONG_NAME else "linkpath": name}
+        try:
+            return _parse_records(content)
+        except ValueError as error:
+            raise ArchiveError(f"{self._path}: damaged, {where} has no records ({error}); download it again") from error
+
+    def _member(self, header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
+        is_link = header.type in _LINKS
+        try:
+            size = 0 if is_link or header.isdir() else int(extended.get("size", header.size))
+        except ValueError as error:
+            raise ArchiveError(f"{self._path}: damaged, {header.name} has no size ({error})") from error
+        link = extended.get("linkpath", header.linkname) if is_link else None
+        return Member(extended.get("path", header.name), max(size, 0), link, header.isreg(), self)
+
+    def _drain(self) -> None:
+        """Reads to the end, for only there gzip compares its checksum."""
+        try:
+            while self._file.read(_PIECE):
+                pass
+        except EOFError as error:
+            raise self._cut("its end") from error
+        except (zlib.error, gzip.BadGzipFile) as error:
+            raise ArchiveError(f"{self._path}: damaged ({error}); download it again") from error
+
+
+def _parse_records(content: bytes) -> dict[str, str]:
+    """The records "length key=value\\n" of a POSIX extended header. Raises ValueError."""
+    records = {}
+    while content:
+        length_text, _, _ = content.partition(b" ")
+        length = int(length_text)
+        record = content[len(length_text) + 1 : length]
+        if length <= len(length_text) + 2 or len(content) < length or not record.endswith(b"\n"):
+            raise ValueError(f"a record of length {length}")
+        key, separator, value = record[:-1].partition(b"=")
+        if not separator:
+            raise ValueError("a record without a value")
+        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        content = content[length:]
+    return records

@@ -1,0 +1,263 @@
+"""Interrupted conversions: what was there before stays, what was finished is kept, the end is the same file."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_work import assert_same, convert, die, read_unless, sequence, work
+
+from finepose_mp import schema
+from finepose_mp.preprocessing import conversion, parts
+from finepose_mp.preprocessing.conversion import ConversionError, Work
+
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The file of an uninterrupted conversion."""
+    path = tmp_path_factory.mktemp("reference") / "out.h5"
+    convert([work(name) for name in NAMES], path)
+    return path
+
+
+def interrupt_after(count: int):
+    """A function for `on_done` that interrupts like Ctrl-C when so many sequences are done."""
+    done = []
+
+    def on_done(outcome):
+        done.append(outcome)
+        if len(done) == count:
+            raise KeyboardInterrupt
+
+    return on_done
+
+
+def interrupted(works, out: Path, count: int = 2, **how) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        convert(works, out, on_done=interrupt_after(count), **how)
+
+
+def test_resuming_reads_only_what_is_not_there(reference, tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+    works = [work(name, log) for name in NAMES]
+    interrupted(works, out)
+    assert not out.exists() and log.read_text() == "a\nb\n"
+    outcomes = convert(works, out, resume=True)
+    assert log.read_text() == "a\nb\nc\n"
+    assert_same(out, reference)
+    assert [(outcome.name, outcome.frames, len(outcome.findings)) for outcome in outcomes] == [
+        (name, 4, 1) for name in NAMES
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out.h5"]
+
+
+def test_resuming_where_nothing_was_interrupted_is_a_conversion(reference, tmp_path):
+    convert([work(name) for name in NAMES], tmp_path / "out.h5", resume=True)
+    assert_same(tmp_path / "out.h5", reference)
+
+
+def test_changed_input_is_read_again(reference, tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+    interrupted([work("a", log, "old"), work("b", log), work("c", log)], out)
+    convert([work("a", log, "new"), work("b", log), work("c", log)], out, resume=True)
+    assert log.read_text() == "a\nb\na\nc\n"
+    assert_same(out, reference)
+
+
+def test_a_part_that_was_damaged_meanwhile_is_made_again(reference, tmp_path):
+    out = tmp_path / "out.h5"
+    interrupted([work(name) for name in NAMES], out)
+    for part in (tmp_path / ".out.h5.parts").glob("*.h5"):
+        part.write_bytes(part.read_bytes()[:1000])
+    convert([work(name) for name in NAMES], out, resume=True)
+    assert_same(out, reference)
+
+
+def test_what_failed_is_tried_again(reference, tmp_path):
+    out, flag = tmp_path / "out.h5", tmp_path / "flag"
+    works = [Work("a", partial(read_unless, flag, "a", ValueError("a: broken")), "a.mat", "1"), work("b"), work("c")]
+    interrupted(works, out)
+    flag.touch()
+    convert(works, out, resume=True)
+    assert_same(out, reference)
+
+
+def test_leftover_parts_need_a_decision(reference, tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+    works = [work(name, log) for name in NAMES]
+    interrupted(works, out)
+    with pytest.raises(FileExistsError, match=r"left 2 finished parts in .*--resume to use them, or --overwrite"):
+        convert(works, out)
+    convert(works, out, overwrite=True)
+    assert log.read_text() == "a\nb\na\nb\nc\n"
+    assert_same(out, reference)
+
+
+def test_parts_of_takes_that_are_no_longer_wanted_do_not_come_in(reference, tmp_path):
+    out = tmp_path / "out.h5"
+    interrupted([work("0"), *(work(name) for name in NAMES)], out)
+    convert([work(name) for name in NAMES], out, resume=True)
+    assert_same(out, reference)
+
+
+def test_the_permission_to_replace_a_file_is_remembered_and_covers_no_other(reference, tmp_path):
+    out = tmp_path / "out.h5"
+    works = [work(name) for name in NAMES]
+    out.write_bytes(b"previous")
+    interrupted(works, out, overwrite=True)
+    assert out.read_bytes() == b"previous"
+    out.unlink()
+    out.write_bytes(b"somebody else's")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        convert(works, out, resume=True)
+    assert out.read_bytes() == b"somebody else's"
+    convert(works, out, resume=True, overwrite=True)
+    assert_same(out, reference)
+
+    interrupted(works, out, overwrite=True)
+    convert(works, out, resume=True)
+    assert_same(out, reference)
+
+
+def test_interrupted_between_the_appearance_of_the_file_and_the_end(reference, tmp_path, monkeypatch):
+    out, works = tmp_path / "out.h5", [work(name) for name in NAMES]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(parts.PartsFolder, "discard", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        convert(works, out)
+    assert_same(out, reference)
+    convert(works, out, resume=True)
+    assert_same(out, reference)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
+
+
+@pytest.mark.parametrize("failing", ["write_sequence", "create"])
+def test_no_space_left_while_writing(reference, tmp_path, monkeypatch, failing):
+    out, works = tmp_path / "out.h5", [work(name) for name in NAMES]
+    out.write_bytes(b"previous")
+    real, calls = getattr(schema, failing), []
+
+    def full(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(ConversionError, match=r"No space left.*--resume"):
+        patch.setattr(schema, failing, full)
+        convert(works, out, overwrite=True)
+    assert out.read_bytes() == b"previous"
+    assert len(list((tmp_path / ".out.h5.parts").glob("*.h5"))) == 2
+    convert(works, out, resume=True)
+    assert_same(out, reference)
+
+
+def test_no_space_left_while_assembling(reference, tmp_path, monkeypatch):
+    out, works = tmp_path / "out.h5", [work(name) for name in NAMES]
+    with monkeypatch.context() as patch, pytest.raises(ConversionError, match=r"out\.h5 cannot be written.*No space"):
+        patch.setattr(
+            conversion, "copy_sequence", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left"))
+        )
+        convert(works, out)
+    assert not out.exists()
+    convert(works, out, resume=True)
+    assert_same(out, reference)
+
+
+def test_no_space_left_for_what_reading_needs_concerns_all(tmp_path):
+    flag, works = tmp_path / "flag", [work("a")]
+    error = OSError(errno.ENOSPC, "No space left on device")
+    works.append(Work("b", partial(read_unless, flag, "b", error), "b.tar.gz", "1"))
+    with pytest.raises(ConversionError, match=r"No space left.*--resume"):
+        convert(works, tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
+
+
+# Files may not grow beyond a limit, as on a full disk, where HDF5 brings the process down if one lets it.
+_LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from functools import partial
+from small_work import convert, sequence, work
+from finepose_mp.preprocessing.conversion import ConversionError, Work
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+out = Path(sys.argv[1])
+works = [work("a"), Work("b", partial(sequence, "b", 5000), "b", "1"), work("c")]
+if len(sys.argv) == 2:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+try:
+    convert(works, out, resume=True)
+except ConversionError as error:
+    sys.exit(f"ConversionError {error}")
+"""
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_file(tmp_path):
+    def run(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        command = [sys.executable, "-c", _LIMITED, *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    result = run(tmp_path / "out.h5")
+    assert result.returncode == 1 and "ConversionError" in result.stderr.splitlines()[-1], result.stderr
+    assert "cannot be written" in result.stderr
+    assert not (tmp_path / "out.h5").exists()
+    assert run(tmp_path / "out.h5", "unlimited").returncode == 0
+    with schema.open_file(tmp_path / "out.h5") as file:
+        np.testing.assert_array_equal(
+            schema.read_sequence(file, "b").joints_3d_world, np.float32(sequence("b", 5000).joints_3d_world)
+        )
+
+
+def test_a_killed_worker_stops_the_conversion_and_resuming_finishes_it(reference, tmp_path):
+    out, flag = tmp_path / "out.h5", tmp_path / "flag"
+    works = [work("a"), work("b"), Work("c", partial(die, flag, "c"), "c.mat", "1")]
+    with pytest.raises(ConversionError, match=r"a process was killed.*--resume"):
+        convert(works, out, jobs=2)
+    assert not out.exists()
+    flag.touch()
+    convert(works, out, resume=True)
+    assert_same(out, reference)
+
+
+def _in_a_child(out: Path) -> int:
+    """Process id of a child that converts into `out`, resuming what is there."""
+    child = os.fork()
+    if child == 0:
+        try:
+            convert([work(name) for name in NAMES], out, resume=True, overwrite=True)
+        finally:
+            os._exit(0)
+    return child
+
+
+@pytest.mark.parametrize("kills", [50])
+def test_killed_at_any_moment(reference, tmp_path, kills):
+    """Kills at random moments of conversions that follow each other, each replacing the file before it."""
+    out = tmp_path / "out.h5"
+    old = reference.read_bytes()
+    out.write_bytes(old)
+    rng = np.random.default_rng(0)
+    start = time.perf_counter()
+    os.waitpid(_in_a_child(out), 0)
+    usual = time.perf_counter() - start
+    killed = 0
+    for _ in range(kills):
+        child = _in_a_child(out)
+        time.sleep(rng.uniform(0, usual))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        with schema.open_file(out) as file:  # the old one or a new one, never half a one
+            assert schema.sequence_names(file) == NAMES
+    assert killed > kills / 2
+    convert([work(name) for name in NAMES], out, resume=True, overwrite=True)
+    assert_same(out, reference)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]

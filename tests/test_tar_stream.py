@@ -1,0 +1,167 @@
+"""Archives read forwards: every member arrives whole, or the archive is named as cut or damaged."""
+
+import gzip
+import os
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+from raw_archive import add, write_archive
+
+from finepose_mp.preprocessing.tar_stream import ArchiveCutError, ArchiveError, members
+
+FILES = {
+    "a/short.txt": b"hello",
+    "a/empty": b"",
+    "b/block": bytes(range(256)) * 2,
+    "b/" + "long" * 60 + ".bin": b"x" * 1500,
+    "c/ünïcödé.txt": b"y" * 513,
+}
+SMALL_FILES = {f"{i}": bytes([i, 7, i]) * 300 for i in range(20)}
+
+
+def contents(path) -> dict[str, bytes]:
+    return {member.path: member.read() for member in members(path) if member.is_file}
+
+
+@pytest.mark.parametrize("ending, mode", [(".tar.gz", "w:gz"), (".tar", "w")])
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_everything_comes_back_in_order(tmp_path, ending, mode, form):
+    path = tmp_path / f"x{ending}"
+    with tarfile.open(path, mode, format=form) as archive:
+        for name, content in FILES.items():
+            add(archive, name, content)
+    assert contents(path) == FILES
+    assert [member.path for member in members(path)] == list(FILES)
+
+
+def test_content_may_be_skipped_or_read_in_part(tmp_path):
+    path = write_archive(tmp_path / "x.tar.gz", FILES)
+    seen = [member.read(4) if i % 2 else b"" for i, member in enumerate(members(path))]
+    assert seen == [b"", b"", b"", b"xxxx", b""]
+
+
+def test_an_archive_is_read_forwards_only(tmp_path):
+    data = write_archive(tmp_path / "x.tar.gz", FILES).read_bytes()
+    pipe = tmp_path / "pipe.tar.gz"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert contents(pipe) == FILES
+    writer.join()
+
+
+def test_links_and_folders_say_what_they_are(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        add(archive, "folder", type=tarfile.DIRTYPE)
+        add(archive, "soft", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        add(archive, "hard", type=tarfile.LNKTYPE, linkname="a" * 200)
+        add(archive, "pipe", type=tarfile.FIFOTYPE)
+    found = [(member.path, member.link_to, member.is_file) for member in members(path)]
+    assert found == [
+        ("folder", None, False), ("soft", "/etc/passwd", False), ("hard", "a" * 200, False), ("pipe", None, False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "empty file"),
+        (b"<!DOCTYPE html><html><body>Quota exceeded</body></html>", "web page"),
+        (b"\n\n<HTML>sign in</HTML>" + bytes(600), "web page"),
+        (b"PK\x03\x04" + bytes(600), "neither a gzip nor a tar"),
+    ],
+)
+def test_what_is_no_archive_is_named(tmp_path, content, message):
+    path = tmp_path / "001_tagging.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match=rf"001_tagging\.tar\.gz: .*{message}"):
+        contents(path)
+
+
+def test_a_cut_archive_gives_what_came_before_the_cut(tmp_path):
+    path = write_archive(tmp_path / "x.tar.gz", {f"{i}": bytes([i]) * 2000 for i in range(100)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    seen = {}
+    with pytest.raises(ArchiveCutError, match=r"x\.tar\.gz: ends too early"):
+        for member in members(path):
+            seen[member.path] = member.read()
+    assert 0 < len(seen) < 100
+    assert all(content == bytes([int(name)]) * 2000 for name, content in seen.items())
+
+
+@pytest.mark.parametrize("keep", [512, 700, 1024, 3000])
+def test_a_tar_that_was_cut_before_it_was_compressed(tmp_path, keep):
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(gzip.compress(write_archive(tmp_path / "x.tar", FILES, mode="w").read_bytes()[:keep]))
+    with pytest.raises(ArchiveCutError, match="ends too early"):
+        contents(path)
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path):
+    path = write_archive(tmp_path / "x.tar", FILES, mode="w")
+    data = bytearray(path.read_bytes())
+    data[1024 + 100] ^= 0xFF  # in the second header
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"damaged, the header at 1024"):
+        contents(path)
+
+
+def test_a_header_cannot_claim_memory(tmp_path):
+    path = tmp_path / "x.tar"
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 40
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(ArchiveError, match="claims 1099511627776 bytes"):
+        contents(path)
+
+
+@pytest.mark.parametrize("record", [b"9 path=ab", b"999 path=x\n", b"0 path=x\n", b"x path=x\n", b"7 path\n"])
+def test_extended_headers_with_bad_records(tmp_path, record):
+    path = tmp_path / "x.tar"
+    header = tarfile.TarInfo("PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, len(record)
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(512, b"\0") + bytes(1024))
+    with pytest.raises(ArchiveError, match=r"x\.tar: damaged"):
+        contents(path)
+
+
+@pytest.fixture(scope="module")
+def gzipped(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("gz") / "x.tar.gz"
+    return write_archive(path, SMALL_FILES).read_bytes()
+
+
+def test_no_damaged_byte_of_a_gzip_goes_unnoticed(gzipped, tmp_path):
+    path, rng = tmp_path / "mutated.tar.gz", np.random.default_rng(0)
+    named = 0
+    for _ in range(1500):
+        data = bytearray(gzipped)
+        data[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+        path.write_bytes(data)
+        try:
+            assert contents(path) == SMALL_FILES  # the time and name in gzip's header are nobody's data
+        except ArchiveError as error:
+            assert "mutated.tar.gz" in str(error)
+            named += 1
+    assert named > 1000
+
+
+def test_a_mutated_tar_ends_or_names_itself(tmp_path):
+    sound = write_archive(tmp_path / "x.tar", FILES, mode="w").read_bytes()
+    path, rng = tmp_path / "mutated.tar", np.random.default_rng(0)
+    named = 0
+    for _ in range(1000):
+        data = bytearray(sound)
+        for _ in range(rng.integers(1, 5)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            contents(path)
+        except ArchiveError as error:
+            assert "mutated.tar" in str(error)
+            named += 1
+    assert named > 100
