@@ -1,0 +1,145 @@
+"""Writes poses in the chosen formats into a folder, with a file that says what is in them."""
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from finepose_mp.export.bvh import write_bvh
+from finepose_mp.export.gltf import write_glb
+from finepose_mp.export.poses import ExportError, Poses
+from finepose_mp.export.rig import fit_rig
+from finepose_mp.export.tables import write_csv, write_npz, write_trc
+
+FORMATS = ("csv", "npz", "glb", "bvh", "trc")
+_OF_ONE_PERSON = ("bvh", "trc")
+
+
+def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool = False) -> list[Path]:
+    """Paths of the files written: <sequence>.csv, .npz and .glb, and <sequence>_<person>.bvh and .trc.
+
+    <sequence>_export.json beside them says units, axes, rate and, for BVH, what had to be filled in and how far its
+    bones of constant length are from the joints.
+
+    Raises:
+        ExportError: an unknown format, or BVH of people whose hips are never there.
+        FileExistsError: a file is there already and `overwrite` is false; then nothing is written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ExportError(f"unknown format {', '.join(unknown) or 'none'}; known: {', '.join(FORMATS)}")
+    folder = Path(folder)
+    stem = _safe(poses.sequence)
+    jobs: dict[Path, Callable[[Path], object]] = {}
+    about = _describe(poses)
+    for name in formats:
+        if name in _OF_ONE_PERSON:
+            for person in _with_root(poses, about) if name == "bvh" else poses.present:
+                path = folder / f"{stem}_{_safe(poses.person[person])}.{name}"
+                jobs[path] = _job(name, poses, person, about)
+        else:
+            jobs[folder / f"{stem}.{name}"] = _job(name, poses, None, about)
+    described = folder / f"{stem}_export.json"
+    existing = [path for path in (*jobs, described) if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(f"{existing[0]} exists; choose another folder or pass --overwrite to replace it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, write in jobs.items():
+        _atomically(path, write)
+    about["files"] = [path.name for path in jobs]
+    _atomically(described, lambda path: path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8"))
+    return [*jobs, described]
+
+
+def _job(name: str, poses: Poses, person: int | None, about: dict) -> Callable[[Path], object]:
+    if name == "csv":
+        return lambda path: write_csv(poses, path)
+    if name == "npz":
+        return lambda path: write_npz(poses, path)
+    if name == "glb":
+        return lambda path: write_glb(poses, path)
+    if name == "trc":
+        return lambda path: write_trc(poses, person, path)
+    return lambda path: _write_person_bvh(poses, person, about, path)
+
+
+def _write_person_bvh(poses: Poses, person: int, about: dict, path: Path) -> None:
+    points = poses.points_y_up[:, person]
+    filled, gaps = fill_gaps(points)
+    rig = fit_rig(filled, poses.joints)
+    write_bvh(rig, poses.fps, path)
+    reached = rig.joint_positions()
+    error = np.linalg.norm(np.stack([reached[n] for n in poses.joints.joints], axis=1) - points, axis=-1)
+    about.setdefault("bvh", {})[poses.person[person]] = {
+        "joints_filled_in": gaps,
+        "distance_from_joints_mm": {
+            "mean": round(float(np.nanmean(error)) * 1000, 3),
+            "largest": round(float(np.nanmax(error)) * 1000, 3),
+        },
+    }
+
+
+def _with_root(poses: Poses, about: dict) -> list[int]:
+    """People whose hips are seen at least once; the others cannot be BVH, and `about` says so."""
+    roots = np.array(poses.joints.root_joints)
+    known = np.isfinite(poses.points[:, :, roots]).all(axis=-1).any(axis=0).all(axis=-1)
+    people = [person for person in poses.present if known[person]]
+    if not people:
+        raise ExportError(f"{poses.sequence}: nobody's hips are in any frame, so there is no root for BVH; export glb")
+    about["bvh_left_out_for_want_of_hips"] = [poses.person[p] for p in poses.present if not known[p]]
+    return people
+
+
+def fill_gaps(points: np.ndarray) -> tuple[np.ndarray, int]:
+    """Points (T, J, 3) with gaps in time filled, and how many joints that were.
+
+    Linearly between the frames around a gap, and by the nearest frame at the ends. Joints never there stay NaN.
+    """
+    filled, gaps = points.copy(), 0
+    frames = np.arange(len(points))
+    for j in range(points.shape[1]):
+        known = np.isfinite(points[:, j]).all(axis=-1)
+        if not known.any() or known.all():
+            continue
+        gaps += int((~known).sum())
+        for axis in range(3):
+            filled[:, j, axis] = np.interp(frames, frames[known], points[known, j, axis])
+    return filled, gaps
+
+
+def _describe(poses: Poses) -> dict:
+    return {
+        "sequence": poses.sequence,
+        "variable": poses.variable,
+        "people": [poses.person[person] for person in poses.present],
+        "people_without_any_pose": [name for p, name in enumerate(poses.person) if p not in poses.present],
+        "frames": len(poses.frame),
+        "first_frame": int(poses.frame[0]),
+        "fps": poses.fps,
+        "units": "metres",
+        "axes": {
+            "csv, npz": f"{poses.up} up, as in the file: {poses.coordinate_frame}",
+            "glb, bvh, trc": "+y up, right-handed, turned from the above about the x axis for +z and -y up",
+        },
+        "bvh_rotations": "R = Rz Rx Ry in degrees; each bone by the shortest turn from its parent, twist 0",
+        "joint_set": poses.joints.name,
+    }
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+
+
+def _atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, which takes its name when that has succeeded."""
+    # The suffix stays: writers look at it.
+    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
