@@ -79,6 +79,13 @@ def cameras_with_most_people(sequence: Sequence, frame: int, count: int) -> list
     return [sequence.camera[k] for k in list(chosen)[:count]]
 
 
+def upright_axes(world_up: str) -> list[int]:
+    """World axes to draw along right, ahead and up; one that points down is to be turned over, and nobody mirrored."""
+    up = _UP_AXIS[world_up[-1]]
+    right, ahead = (up + 1) % 3, (up + 2) % 3
+    return [ahead, right, up] if world_up.startswith("-") else [right, ahead, up]
+
+
 def _check_frame(sequence: Sequence, frame: int) -> None:
     if not 0 <= frame < len(sequence.frame):
         raise ValueError(f"{sequence.name} has frames 0 to {len(sequence.frame) - 1}, asked for {frame}")
@@ -91,8 +98,7 @@ def _title(sequence: Sequence, frame: int) -> str:
 
 
 def _draw_world(axes: Axes, sequence: Sequence, joints: JointSet, frame: int, prediction: Prediction | None) -> None:
-    up = _UP_AXIS[sequence.world_up[-1]]
-    order = [(up + 1) % 3, (up + 2) % 3, up]  # draw with the world's up axis pointing up
+    order = upright_axes(sequence.world_up)
     people = sequence.joints_3d_world[frame][..., order]
     for p, person in enumerate(sequence.person):
         colour = PERSON_COLOURS[p % len(PERSON_COLOURS)]
@@ -103,6 +109,8 @@ def _draw_world(axes: Axes, sequence: Sequence, joints: JointSet, frame: int, pr
     kinds = ("ego_rgb", "exo") if prediction is None else ("ego_rgb",)
     centres = _draw_cameras(axes, sequence, frame, order, kinds)
     _frame_axes(axes, people, centres, "".join("xyz"[i] for i in order))
+    if sequence.world_up.startswith("-"):
+        axes.invert_zaxis()
     handles, labels = axes.get_legend_handles_labels()
     if prediction is not None:
         handles += [Line2D([], [], color="k"), Line2D([], [], color="k", linestyle="--")]
@@ -147,7 +155,7 @@ def _frame_axes(axes: Axes, people: np.ndarray, centres: np.ndarray, names: str)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
         axes.set_box_aspect(high - low, zoom=1.3)
     axes.set(xlabel=names[0], ylabel=names[1])
-    axes.text2D(0.02, 0.02, f"world frame, metres, {names[2]} up", transform=axes.transAxes, fontsize=8)
+    axes.text2D(0.02, 0.02, f"world frame, metres, {names[2]} vertical", transform=axes.transAxes, fontsize=8)
     axes.tick_params(labelsize=7, pad=0)
     axes.view_init(elev=18, azim=-60)
     for axis in (axes.xaxis, axes.yaxis):

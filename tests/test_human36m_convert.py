@@ -90,8 +90,8 @@ def test_joints_are_the_seventeen_in_metres_and_in_order(tmp_path):
 
 def test_the_file_says_what_is_known_about_a_clip(official):
     walk, photo, test = (read(official, name) for name in ("S7/WalkDog", "S1/Photo 1", "S9/Greeting"))
-    assert (walk.scene, walk.action, walk.split, walk.fps) == ("Walking Dog", "walking a dog", "train", 50)
-    assert (photo.scene, photo.action) == ("Photo", "taking a picture")
+    assert (walk.scene, walk.action, walk.split, walk.fps) == ("Walking Dog", "walking the dog", "train", 50)
+    assert (photo.scene, photo.action) == ("Photo", "taking a photo")
     assert (test.split, test.subjects, test.person, test.world_up) == ("test", ["S9"], ["S9"], "+z")
     assert test.camera == ["54138969", "55011271", "58860488", "60457274"]
     assert set(test.camera_kind) == {"exo"} and set(test.camera_model) == {"human36m"}

@@ -14,6 +14,7 @@ from finepose_mp.config import CONDITIONS, Config, DiffusionConfig, PromptConfig
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.windows import WindowDataset, collate
 from finepose_mp.evaluation import EvaluationError, Options, evaluate
+from finepose_mp.evaluation.comparison import compare
 from finepose_mp.inference.lifting import lift_tracks, lift_windows
 from finepose_mp.models import build_model
 from finepose_mp.prompts import PromptError
@@ -152,6 +153,26 @@ def test_one_model_is_evaluated_under_every_condition(by_condition):
     assert len(set(errors.values())) == len(CONDITIONS)
 
 
+def test_the_conditions_of_one_checkpoint_stand_in_one_table(by_condition):
+    results = {condition: by_condition[condition] for condition in CONDITIONS}
+    table = compare(results)
+    for condition, each in results.items():
+        line = next(line for line in table.splitlines() if line.startswith(f"| {condition} "))
+        assert "deployable" in line and f"{each['scenes']['mean of scenes']['mpjpe']['p_agg']:,.1f}" in line
+    assert "J-Best): oracle" in table
+    difference = next(line for line in table.splitlines() if line.startswith("| prompt condition"))
+    assert "action (given label)" in difference and "learned" in difference
+
+
+def test_results_on_other_takes_are_not_compared(by_condition):
+    first, second = by_condition["none"], by_condition["action"]
+    other = second | {"choices": second["choices"] | {"data sha256": "0"}}
+    with pytest.raises(EvaluationError, match=r"data sha256 of b is 0, of a .*: their numbers do not compare"):
+        compare({"a": first, "b": other})
+    with pytest.raises(EvaluationError, match="a has no metric 'speed'; it has mpjpe"):
+        compare({"a": first}, metric="speed")
+
+
 def test_results_say_the_condition_and_whether_it_is_a_given_label(by_condition):
     said = {c: results["choices"]["prompt condition"] for c, results in by_condition.items()}
     labels = {"action": "action (given label)", "scene": "scene (given label)", "learned": "learned", "none": "none"}
@@ -167,6 +188,8 @@ def test_results_under_an_asked_condition_have_a_name_of_their_own(tmp_path):
 def test_conditions_that_cannot_be_had_are_refused(whole, data, tmp_path):
     with pytest.raises(EvaluationError, match="prompt_condition 'loud': expected one of none, scene, action, learned"):
         evaluate(whole.run_dir, data, Options(split="val", prompt_condition="loud"))
+    with pytest.raises(EvaluationError, match="sampling_steps 1001: this run's diffusion has 1000 times"):
+        evaluate(whole.run_dir, data, Options(split="val", sampling_steps=1001))
     unprompted = run(small_config(data, tmp_path / "d3dp", training={"max_steps": 1}))
     with pytest.raises(EvaluationError, match="this run's model reads no prompts"):
         evaluate(unprompted.run_dir, data, Options(split="val", prompt_condition="action"))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from finepose_mp.models.text_tower import tokenize
 from finepose_mp.preprocessing.egohumans import catalogue
@@ -152,3 +153,10 @@ def test_text_dropout_follows_from_each_windows_seed():
 def test_a_model_trained_without_texts_never_gets_one():
     assert set(draw("learned", 0.5, range(100))) == {"", None}
     assert set(draw("none", 0.0, range(100))) == {None}
+
+
+def test_the_converter_says_human36ms_actions_in_the_same_words():
+    import yaml
+
+    facts = yaml.safe_load((REPOSITORY / "preprocessing" / "human36m" / "clips.yaml").read_text())
+    assert {label: action["words"] for label, action in facts["actions"].items()} == HUMAN36M

@@ -54,6 +54,15 @@ def test_ten_minutes_far_from_the_origin_do_not_overflow(sequence):
     np.testing.assert_allclose(*bones, atol=3e-3)
 
 
+@pytest.mark.parametrize("up", ["+x", "-x", "+y", "-y", "+z", "-z"])
+def test_nobody_is_mirrored_whichever_axis_points_up(sequence, up):
+    sequence.world_up = up
+    scene = _data(scene_page(sequence, JOINTS, {"truth": sequence.joints_3d_world}))
+    upright = np.eye(3)[scene["axes"]] * np.array([1, 1, scene["upSign"]])[:, None]
+    assert np.linalg.det(upright) == pytest.approx(1)
+    assert (upright @ np.eye(3)["xyz".index(up[1])]).tolist() == [0, 0, scene["upSign"]]
+
+
 def test_names_cannot_break_out_of_the_page(sequence):
     sequence.person = ["</script><script>alert(1)</script>", *sequence.person[1:]]
     sequence.name = "<b>take</b>"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from finepose_mp import evaluation, schema, visualization
-from finepose_mp.config import CONDITIONS
+from finepose_mp.config import CONDITIONS, PRESETS
 from finepose_mp.schema import CAMERA_KINDS
 from finepose_mp.skeletons import convert, joint_set
 
@@ -37,9 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = evaluation.Options(
         split=arguments.split,
         which=arguments.which,
-        hypotheses=arguments.hypotheses,
-        sampling_steps=arguments.steps,
-        flip=arguments.flip,
+        **sampling(arguments),
         camera_kinds=arguments.camera_kinds and tuple(arguments.camera_kinds),
         include_interpolated=arguments.include_interpolated,
         prompt_condition=arguments.prompt,
@@ -58,6 +56,16 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\nMPJPE in mm{_warning(outcome.results)}. All numbers: {paths[0]} and {paths[1]}")
     if pictures:
         print(f"Pictures: {', '.join(map(str, pictures))}")
+
+
+def sampling(arguments: argparse.Namespace) -> dict:
+    """The options that say how poses are sampled: one by one, or by the name of a preset."""
+    given = {"hypotheses": arguments.hypotheses, "sampling_steps": arguments.steps, "flip": arguments.flip}
+    if arguments.preset is None:
+        return given
+    if any(value is not None for value in given.values()):
+        raise ValueError("--preset stands for --hypotheses, --steps and --no-flip; give the one or the others")
+    return PRESETS[arguments.preset]._asdict()
 
 
 def draw(scene: str, example: evaluation.Example, report: Path) -> Path:
@@ -93,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint (default: best)")
     parser.add_argument("--hypotheses", type=int, help="per person and window (default: the run's)")
     parser.add_argument("--steps", type=int, help="DDIM sampling steps (default: the run's)")
+    parser.add_argument("--preset", choices=PRESETS, help="hypotheses, steps and mirroring by name")
     parser.add_argument(
         "--no-flip", dest="flip", action="store_false", default=None, help="do not average with the mirrored input"
     )

@@ -241,6 +241,11 @@ def _for_evaluation(config: Config, data_file: Path, options: Options, defaults:
     asked = {"camera_kinds": options.camera_kinds and list(options.camera_kinds)}
     asked |= {"include_interpolated": options.include_interpolated, "frame_rate": options.frame_rate}
     sampling = {name: getattr(options, name) for name in ("hypotheses", "sampling_steps", "flip")}
+    if (options.sampling_steps or 0) > config.diffusion.timesteps:
+        raise EvaluationError(
+            f"sampling_steps {options.sampling_steps}: this run's diffusion has {config.diffusion.timesteps} times; "
+            "ask for at most as many steps"
+        )
     values = config.model_dump()
     # All scenes: which of them were trained on does not matter here.
     values["data"] |= {"files": [data_file], "scenes": None, "sampling_weights": None} | defaults | _given(asked)

@@ -17,7 +17,7 @@ from finepose_mp import cameras
 from finepose_mp.geometry import invert_rigid
 from finepose_mp.schema import Sequence
 from finepose_mp.skeletons import JointSet
-from finepose_mp.visualization import PERSON_COLOURS
+from finepose_mp.visualization import PERSON_COLOURS, upright_axes
 
 _KIND_NAMES = {"exo": "fixed", "ego_rgb": "head-worn, RGB", "ego_slam": "head-worn, SLAM"}
 _MISSING_MM = np.int16(-32768)
@@ -63,7 +63,7 @@ def scene_page(
         "joints": list(joints.joints),
         "bones": joints.bones,
         "colours": PERSON_COLOURS,
-        "axes": [(up + 1) % 3, (up + 2) % 3, up],
+        "axes": upright_axes(sequence.world_up),
         "upSign": sign,
         "radius": float(np.clip(np.linalg.norm(high - low) / 2, 1, 30)),
         "floor": 0.0,

@@ -33,7 +33,7 @@ class Clip:
 
     Attributes:
         subject: "S9". name: canonical, "Greeting 1". action: "Greeting", as in file names.
-        scene: column of the literature's tables, "Walking Dog". words: what people do, "walking a dog".
+        scene: column of the literature's tables, "Walking Dog". words: what people do, "walking the dog".
         number, take: of action and sub-action, as in the community's names s_09_act_05_subact_02.
         frames: poses at 50 Hz. video: frames of the four videos.
     """

@@ -1,0 +1,35 @@
+"""One table of several results: a checkpoint under several prompts, or several models on the same takes.
+
+python tools/compare.py runs/a/results_test_data.json runs/a/results_test_data_prompt-learned.json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from finepose_mp.evaluation.comparison import compare
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS.json", help="written by tools/evaluate.py")
+    parser.add_argument("--metric", default="mpjpe", help="default: %(default)s")
+    arguments = parser.parse_args()
+    try:
+        print(compare({str(path): read(path) for path in arguments.results}, arguments.metric))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def read(path: Path) -> dict:
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(results, dict) or not {"scenes", "choices", "headline"} <= results.keys():
+        raise ValueError(f"{path}: not results of tools/evaluate.py")
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())
