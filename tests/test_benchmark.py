@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import REPOSITORY
+from raw_take import RawTake
 from torch.utils.flop_counter import FlopCounterMode
 from training_runs import small_data
 
 from finepose_mp import benchmark
 from finepose_mp.benchmark import arms as all_arms
 from finepose_mp.benchmark.cost import Shape, denoiser_flops, text_flops, training_flops
+from finepose_mp.benchmark.data import measure_conversion
 from finepose_mp.benchmark.measuring import BenchmarkError, Measurement
 from finepose_mp.benchmark.reference_style import ReferenceStyle
 from finepose_mp.benchmark.work import build
@@ -168,3 +170,11 @@ def test_the_command_says_what_is_missing(monkeypatch, capsys):
     assert "load needs --data" in capsys.readouterr().err
     assert call_tool(monkeypatch, "train", "--only", "quantum") == 2
     assert "no arm is called like" in capsys.readouterr().err
+
+
+def test_a_conversion_is_measured_beside_reading_the_same_files(tmp_path):
+    RawTake().write(tmp_path / "raw" / "01_tagging" / "001_tagging")
+    measured = measure_conversion(tmp_path / "raw")
+    assert (measured.takes, measured.frames) == (1, 6)
+    assert measured.megabytes > 0
+    assert measured.ratio == measured.converting_seconds / measured.reading_seconds
