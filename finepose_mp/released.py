@@ -4,7 +4,6 @@ Sources: PKU-ICST-MIPL/FinePOSE_CVPR2024 and paTRICK-swk/D3DP, whose training sc
 network's state dict under "model_pos", beside the optimizer's state and NumPy's random state.
 """
 
-import hashlib
 import json
 import re
 import zipfile
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from finepose_mp import runs
 from finepose_mp.config import Config
+from finepose_mp.files import file_sha256
 from finepose_mp.models.d3dp import D3DP
 from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.text_tower import TextTower, text_weights_in
@@ -145,10 +145,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     own = {name: tensor.float() for name, tensor in weights.items() if not name.startswith(_TOWER)}
     tower = {name.removeprefix(_TOWER): t for name, t in weights.items() if name.startswith(_TOWER)}
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     epoch = content.get("epoch")
-    facts = {"file": path.name, "sha256": sha256, "epoch": epoch if isinstance(epoch, int) else None}
+    facts = {"file": path.name, "sha256": file_sha256(path), "epoch": epoch if isinstance(epoch, int) else None}
     return Checkpoint(own, text_weights_in(tower), facts)
 
 

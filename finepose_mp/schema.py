@@ -5,6 +5,7 @@ files themselves. Shared coordinates live in the root, `frame`, `person` and `ca
 """
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from finepose_mp import __version__
+from finepose_mp import __version__, chunks
 from finepose_mp.skeletons import joint_set as find_joint_set
 from finepose_mp.variables import (
     INTERPOLATED,
@@ -201,24 +202,45 @@ def open_file(path: Path) -> h5py.File:
 
 def check_version(file: h5py.File) -> None:
     """Nothing when the file says a schema and version that this reader knows. Raises SchemaError otherwise."""
-    schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+    with _damage_named(file, "its root attributes"):
+        schema, version = (_plain(file.attrs.get(name)) for name in ("schema", "schema_version"))
+        writer = _plain(file.attrs.get("converter_version"))
     if schema != SCHEMA:
         raise SchemaError(
             f"{file.filename}: root attribute schema is {schema!r}, expected {SCHEMA!r}; "
-            "this is not a file of this toolkit, see docs/FORMAT.md"
+            "this is not a file of this toolkit (docs/FORMAT.md), or damaged: copy it again, or convert again"
         )
     if version not in KNOWN_VERSIONS:
         raise SchemaError(
             f"{file.filename}: schema version {version!r}, this reader knows {', '.join(KNOWN_VERSIONS)}; "
             "convert the raw data again with `python tools/convert.py`, or install the finepose_mp that wrote the file "
-            f"(converter_version {file.attrs.get('converter_version')!r})"
+            f"(converter_version {writer!r})"
         )
 
 
+def _plain(value: object) -> object:
+    """A value of an attribute; arrays, which have no truth value, as lists."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+@contextmanager
+def _damage_named(file: h5py.File, what: str) -> Iterator[None]:
+    """Makes of whatever HDF5 says about damaged bytes inside the block an error that names the file."""
+    try:
+        yield
+    except SchemaError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise SchemaError(
+            f"{file.filename}: damaged, {what} cannot be read ({error}); copy the file again, or convert again"
+        ) from error
+
+
 def sequence_names(file: h5py.File) -> list[str]:
-    """Group names of all sequences, sorted, without the leading slash."""
+    """Group names of all sequences, sorted, without the leading slash. Raises SchemaError where they are damaged."""
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if _is_sequence(item) else None)
+    with _damage_named(file, "its list of sequences"):
+        file.visititems(lambda name, item: names.append(name) if _is_sequence(item) else None)
     return sorted(names)
 
 
@@ -226,8 +248,13 @@ def read_sequence(file: h5py.File, name: str) -> Sequence:
     """One whole sequence in memory.
 
     Raises:
-        SchemaError: the sequence, one of its variables or attributes is absent; the message names it.
+        SchemaError: the sequence, one of its variables or attributes is absent or damaged; the message names it.
     """
+    with _damage_named(file, f"sequence {name}"):
+        return _read_sequence(file, name)
+
+
+def _read_sequence(file: h5py.File, name: str) -> Sequence:
     if name not in file:
         known = sequence_names(file)
         raise SchemaError(
@@ -283,22 +310,26 @@ def _write_coordinate(group: h5py.Group, name: str, values: np.ndarray, long_nam
 
 
 def _write_variable(group: h5py.Group, name: str, variable: Variable, values: object, scales: dict) -> None:
-    is_text = variable.dtype is TEXT
-    values = np.asarray(values, dtype=object if is_text else variable.dtype)
-    compression = {} if is_text else {"compression": "gzip", "compression_opts": 4, "shuffle": True}
-    data = group.create_dataset(
-        name, data=values, dtype=variable.dtype, chunks=_chunks(variable.dims, values.shape), **compression
-    )
+    chunks_shape = _chunks(variable.dims, np.shape(values))
+    if chunks_shape is None:
+        values = np.asarray(values, dtype=object if variable.dtype is TEXT else variable.dtype)
+        data = group.create_dataset(name, data=values, dtype=variable.dtype)
+    else:
+        data = group.create_dataset(name, np.shape(values), variable.dtype, chunks=chunks_shape, **chunks.FILTERS)
+        chunks.write(data, values)
     for axis, dim in enumerate(variable.dims):
         data.dims[axis].attach_scale(scales[dim])
     data.attrs.update(units=variable.units, coordinate_frame=variable.coordinate_frame, long_name=variable.long_name)
 
 
 def _chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """One camera and one person a chunk, `_CHUNK_FRAMES` frames long: what a window of one track reads."""
+    """One camera and one person a chunk, about `_CHUNK_FRAMES` frames long: what a window of one track reads."""
     if "frame" not in dims or 0 in shape:
         return None
-    size = {"hypothesis": 1, "camera": 1, "person": 1, "frame": _CHUNK_FRAMES}
+    lengths = dict(zip(dims, shape, strict=True))
+    # Chunks of equal length: a last one that is mostly filling costs as much as a full one.
+    frames = math.ceil(lengths["frame"] / max(1, round(lengths["frame"] / _CHUNK_FRAMES)))
+    size = {"hypothesis": 1, "camera": 1, "person": 1, "frame": frames}
     return tuple(min(size.get(dim, length), length) for dim, length in zip(dims, shape, strict=True))
 
 

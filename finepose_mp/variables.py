@@ -6,6 +6,7 @@ import h5py
 
 TEXT = h5py.string_dtype("utf-8")
 MISSING, OBSERVED, INTERPOLATED = 0, 1, 2  # joint_status
+NOT_PREDICTED, SEEN, INFERRED = 0, 1, 2  # predicted_status
 
 
 @dataclass(frozen=True)

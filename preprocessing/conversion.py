@@ -10,7 +10,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -55,12 +55,14 @@ class Work:
         source: file or folder it reads, for messages.
         fingerprint: changes when the inputs do (paths, sizes, times of change, options); a part is used again only if
             it fits. A function is called where the work is done, which keeps slow ones off the start.
+        fingerprint_read: the same of what `read` has just read, which spares asking for every file beforehand.
     """
 
     name: str
     read: Callable[[], Content]
     source: str
     fingerprint: str | Callable[[], str]
+    fingerprint_read: Callable[[], str] | None = None
 
 
 def convert(
@@ -165,13 +167,15 @@ def _run(calls: list, jobs: int | None) -> Iterator[tuple[Path, list[Outcome]]]:
 def _convert_one(work: Work, part: Path, root: dict) -> tuple[Path, list[Outcome]]:
     """The part of one piece of work, written or found finished, and its outcomes. Runs in any process."""
     start = time.perf_counter()
-    try:
-        fingerprint = _full_fingerprint(work, root)
-    except Exception as error:
-        return part, [failure(work.name, work.source, error)]
-    finished = _finished_outcomes(part, fingerprint)
-    if finished is not None:
-        return part, finished
+    fingerprint = None
+    if work.fingerprint_read is None or part.exists():
+        try:
+            fingerprint = _full_fingerprint(work, work.fingerprint, root)
+        except Exception as error:
+            return part, [failure(work.name, work.source, error)]
+        finished = _finished_outcomes(part, fingerprint)
+        if finished is not None:
+            return part, finished
     if not part.parent.is_dir():  # the conversion that asked for this part is over
         raise ConversionError(f"{part.parent} has gone; was it removed while a conversion was running?")
     outcomes: list[Outcome] = []
@@ -181,8 +185,8 @@ def _convert_one(work: Work, part: Path, root: dict) -> tuple[Path, list[Outcome
                 outcome = item if isinstance(item, Outcome) else _write(file, item, work)
                 outcome.seconds, start = time.perf_counter() - start, time.perf_counter()
                 outcomes.append(outcome)
-            file.attrs["fingerprint"] = fingerprint
-            file.attrs["outcomes"] = json.dumps([asdict(outcome) for outcome in outcomes])
+            file.attrs["fingerprint"] = fingerprint or _fingerprint_read(work, root)
+            file.attrs["outcomes"] = json.dumps([vars(outcome) for outcome in outcomes])
     except ConversionError:
         raise
     except (OSError, RuntimeError) as error:  # h5py raises both where it cannot write
@@ -190,10 +194,17 @@ def _convert_one(work: Work, part: Path, root: dict) -> tuple[Path, list[Outcome
     return part, outcomes
 
 
-def _full_fingerprint(work: Work, root: dict) -> str:
-    inputs = work.fingerprint() if callable(work.fingerprint) else work.fingerprint
+def _full_fingerprint(work: Work, fingerprint: str | Callable[[], str], root: dict) -> str:
+    inputs = fingerprint() if callable(fingerprint) else fingerprint
     text = json.dumps([work.name, inputs, root, schema.SCHEMA_VERSION, __version__])
     return sha256(text.encode()).hexdigest()
+
+
+def _fingerprint_read(work: Work, root: dict) -> str:
+    try:
+        return _full_fingerprint(work, work.fingerprint_read, root)
+    except OSError:  # something went away in the meantime, so nothing that is there later is what was read
+        return ""
 
 
 def _finished_outcomes(part: Path, fingerprint: str) -> list[Outcome] | None:

@@ -150,7 +150,7 @@ def _locked(path: Path, out: Path) -> Iterator[None]:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise type(error)(
-                error.errno, f"cannot write into this folder ({error.strerror})", f"{out.parent}"
+                error.errno, f"{error.strerror}: nothing can be written there; choose another --out", f"{out.parent}"
             ) from error
         descriptor = _lock(path, out)
     try:

@@ -157,6 +157,39 @@ def make_sequence(
     )
 
 
+def add_prediction(sequence: schema.Sequence, hypotheses: int = 3, seed: int = 0) -> schema.Sequence:
+    """The sequence with hypotheses a few centimetres off its truth, person 1's last frames without any.
+
+    Person 1's gap is filled from the frame before and counts as inferred, as do five frames of person 0.
+    """
+    random = np.random.default_rng(seed)
+    frames, people = sequence.joint_status.shape[:2]
+    truth = sequence.joints_3d_world.astype(float)
+    status = np.full((frames, people), 1, np.uint8)
+    status[frames // 2 : frames // 2 + 5, 0] = 2
+    if people > 1:
+        gap = Oddities(frames).gap
+        truth[gap, 1] = truth[gap.start - 1, 1] if gap.start else truth[gap.stop, 1]
+        status[gap, 1] = 2
+        status[-max(1, frames // 10) :, 1] = 0
+    noise = random.normal(0, 0.04, (hypotheses, 1, people, truth.shape[2], 3))
+    drift = random.normal(0, 0.005, (hypotheses, *truth.shape)).cumsum(axis=1) / np.sqrt(frames)
+    poses = np.where(status[..., None, None] > 0, truth + noise + drift, np.nan)
+    sequence.predicted_hypotheses_3d_world, sequence.predicted_3d_world = poses, poses.mean(axis=0)
+    sequence.predicted_spread = np.sqrt(((poses - poses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
+    sequence.predicted_status = status
+    sequence.prediction = {
+        "model": "runs/demo",
+        "checkpoint": "best",
+        "hypotheses": hypotheses,
+        "sampling_steps": 2,
+        "frame": "world",
+        "root_relative": [],
+        "assumed": ["Keypoints are COCO-17, by their number.", "20 frames a second, as the file says."],
+    }
+    return sequence
+
+
 def _paths(random: np.random.Generator, frames: int, persons: int) -> tuple[np.ndarray, np.ndarray]:
     """Floor positions (T, P, 2) in metres on a circle, and headings (T, P) in radians towards its middle."""
     time = np.arange(frames)[:, None] / 20

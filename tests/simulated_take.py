@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,9 @@ class SimulatedTake:
         if path not in self.files:
             raise FileNotFoundError(path)
         return self.files[path] if size < 0 else self.files[path][:size]
+
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
+        return (self.read(f"{folder}/{name}") for name in names)
 
     def remove(self, start: str) -> None:
         """Removes a file, or everything below a folder."""

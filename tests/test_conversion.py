@@ -145,7 +145,7 @@ def test_existing_output_is_replaced_only_when_told_so(tmp_path):
 
 def test_output_in_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot write into this folder.*file/deeper"):
+    with pytest.raises(OSError, match=r"nothing can be written there.*file/deeper"):
         convert([work("a")], tmp_path / "file/deeper/out.h5")
     with pytest.raises(FileExistsError, match="is a folder; --out names a file"):
         convert([work("a")], tmp_path)

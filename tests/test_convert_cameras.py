@@ -117,10 +117,12 @@ def test_names_of_cameras_come_from_their_images_whatever_the_ids(tmp_path):
     take.cameras_txt[1], take.cameras_txt[2] = (7, *take.cameras_txt[1][1:]), (2, *take.cameras_txt[2][1:])
     take.images_txt = [(q, t, {1: 1, 2: 7, 7: 2}[i], name, points) for q, t, i, name, points in take.images_txt]
     take.images_txt.append(((1, 0, 0, 0), (0, 0, 0), 2, "mobile/00001.jpg", "1 2 3"))
-    take.cameras_txt.append((9, "OPENCV_FISHEYE", 3840, 2160, EXO_LENS))
+    take.images_txt.append(((1, 0, 0, 0), (0, 0, 0), 90, "mobile/00002.jpg", ""))
+    take.cameras_txt += [(camera_id, "OPENCV_FISHEYE", 3840, 2160, EXO_LENS) for camera_id in (9, 90)]
     sequence = convert_take(take, tmp_path)
     np.testing.assert_array_equal(of_camera(sequence, "image_size", "cam01"), (3840, 2160))
     assert "COLMAP camera 9 has no registered image" in messages(sequence, "exo_camera", "warning")
+    assert "COLMAP camera 90 took the images in mobile" in messages(sequence, "exo_camera", "info")
 
 
 def test_quaternions_are_normalised(tmp_path):

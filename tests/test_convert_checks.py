@@ -10,8 +10,9 @@ from converted_take import concerns, only
 from simulated_take import FIT, TRIANGULATED, SimulatedTake
 
 from finepose_mp.preprocessing.egohumans import plausibility
-from finepose_mp.preprocessing.egohumans.findings import CHECKS, Findings
+from finepose_mp.preprocessing.egohumans.findings import CHECKS
 from finepose_mp.preprocessing.egohumans.source import TakeError
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.schema import MISSING
 from finepose_mp.skeletons import COCO17
 
@@ -227,7 +228,7 @@ def test_teleport(take):
 
     take.poses(FIT, jump)
     findings = take.convert().findings
-    assert concerns(findings) == {"plausibility.speed"}
+    assert concerns(findings) == {"plausibility.speed", "outliers.joint"}
     found = only(findings, "plausibility.speed")
     assert (found["person"], found["frames"]) == ("aria03", [[20, 21]])
     assert found["found"]["max_m_per_s"] == pytest.approx(40, abs=5)

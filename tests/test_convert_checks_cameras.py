@@ -225,7 +225,7 @@ def test_rotation_of_a_calibration_that_is_sheared(take):
 def test_lens_that_drifts(take):
     _edit_calibration(take, 30, 2, lambda numbers: numbers * [1.03, *[1] * 14])
     findings = take.convert().findings
-    assert concerns(findings) == {"ego_camera.drift"}
+    assert concerns(findings) == {"ego_camera.drift", "outliers.lens"}
     found = only(findings, "ego_camera.drift")
     assert found["camera"] == "aria01_rgb" and found["found"]["relative_to_focal"] == pytest.approx(0.03, abs=0.002)
 
@@ -234,7 +234,7 @@ def test_head_that_jumps(take):
     for line in (3, 5, 7):
         _edit_calibration(take, 30, line, lambda numbers: numbers + 0.9 * np.eye(12)[9])
     findings = take.convert().findings
-    assert concerns(findings) == {"ego_camera.head_jump"}
+    assert concerns(findings) == {"ego_camera.head_jump", "outliers.camera_pose"}
     assert only(findings, "ego_camera.head_jump")["frames"] == [[30, 31]]
 
 
@@ -246,7 +246,11 @@ def test_person_whom_nobody_sees(take):
     take.poses(TRIANGULATED, fly)
     take.files = {p: data.replace(b"aria02", b"aria09") if "poses2d" in p else data for p, data in take.files.items()}
     findings = take.convert().findings
-    assert concerns(findings) == {"visibility.person_unseen", "plausibility.floor", "plausibility.height"}
+    expected = {"visibility.person_unseen", "plausibility.floor", "plausibility.height", "ego_camera.off_head"}
+    assert concerns(findings) == expected
+    off = only(findings, "ego_camera.off_head")
+    assert off["person"] == "aria02" and off["found"]["frames"] == FRAMES
+    assert off["found"]["median_m"] == pytest.approx(60, abs=0.5)
     unseen = only(findings, "visibility.person_unseen")
     assert (unseen["person"], unseen["found"]) == ("aria02", FRAMES)
 

@@ -38,7 +38,7 @@ def test_truncated_pose_file_costs_its_frame(take_folder, tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     sequence = convert_raw(tmp_path)
     np.testing.assert_array_equal(sequence.frame, [1, 2, 4, 5, 6])
-    assert f"1 unreadable files left out; first: {FIT}/00003.npy" in messages(sequence, "poses", "error")
+    assert f"1 unreadable file left out; first: {FIT}/00003.npy" in messages(sequence, "poses", "error")
 
 
 def test_calibration_of_seven_lines_costs_its_frame(take_folder, tmp_path):

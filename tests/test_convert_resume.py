@@ -14,6 +14,7 @@ from raw_take import RawTake
 from small_work import assert_same
 
 from finepose_mp.preprocessing.egohumans import dataset
+from finepose_mp.preprocessing.egohumans.source import DirectorySource
 
 TAKES = [f"01_tagging/{i:03d}_tagging" for i in (1, 2, 3, 4)]
 
@@ -133,6 +134,19 @@ def test_a_take_that_changed_is_converted_again(tmp_path, change):
     dataset.convert(dataset.find_takes(tmp_path / "raw"), out, resume=True)
     dataset.convert(dataset.find_takes(tmp_path / "raw"), tmp_path / "fresh.h5")
     assert_same(out, tmp_path / "fresh.h5")
+
+
+def test_a_fingerprint_of_what_was_read_is_that_of_what_is_there(tmp_path):
+    folder = RawTake().write(tmp_path / "take")
+    files, poses = DirectorySource(folder), "processed_data/fit_poses3d"
+    asked = files.fingerprint()
+    assert len(list(files.read_all(poses, files.names(poses)))) > 0
+    assert files.fingerprint() == asked
+    read = list(files.read_all(poses, files.names(poses)))
+    changed = folder / poses / "00003.npy"
+    changed.write_bytes(read[2] + b"x")
+    assert files.fingerprint() == asked, "what was read was as before"
+    assert files.fingerprint() == DirectorySource(folder).fingerprint() != asked
 
 
 def test_a_number_of_jobs_that_is_none(tmp_path):

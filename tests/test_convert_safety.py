@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -202,10 +203,10 @@ def test_a_mutated_file_is_read_or_named_and_nothing_runs(files, path):
     assert 100 < named < 1000
 
 
-# How far a number may be off without a finding: what people and detectors do is no smaller. Poses of cameras have the
-# widest margin because nobody is detected by one of the glasses, so nothing contradicts a wrong place of it.
+# How far a number may be off without a finding: what people and detectors do is no smaller. Fixed cameras have the
+# widest margin: there are two here, one without detections, so nothing contradicts a wrong place of it.
 UNNOTICED = {
-    "joints_3d_world": 0.3,  # metres
+    "joints_3d_world": 0.12,  # metres
     "world_to_camera": 3.0,  # metres and entries of rotations
     "camera_params": 20.0,  # pixels
     "joints_2d_projected": 150.0,
@@ -213,6 +214,7 @@ UNNOTICED = {
     "image_size": 0,
     "frame": 0,
 }
+UNNOTICED_IN_CALIBRATIONS = {"world_to_camera": 0.03, "joints_2d_projected": 5.0}
 
 
 class MemoryTake:
@@ -231,6 +233,9 @@ class MemoryTake:
         if path not in self._files:
             raise FileNotFoundError(path)
         return self._files[path] if size < 0 else self._files[path][:size]
+
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
+        return (self.read(f"{folder}/{name}") for name in names)
 
 
 def is_changed(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
@@ -264,7 +269,8 @@ def test_a_flipped_bit_changes_no_number_unnoticed(tmp_path, kind):
         except ValueError as error:
             assert path in str(error)
             continue
+        tolerances = UNNOTICED | (UNNOTICED_IN_CALIBRATIONS if kind == "/calib" else {})
         changed = [
-            name for name, far in UNNOTICED.items() if is_changed(getattr(sequence, name), getattr(sound, name), far)
+            name for name, far in tolerances.items() if is_changed(getattr(sequence, name), getattr(sound, name), far)
         ]
         assert not changed or complaints(sequence) != complaints(sound), f"{path}: {changed}"

@@ -8,7 +8,8 @@ from conftest import REPOSITORY
 from raw_take import RawTake
 
 from finepose_mp.preprocessing.conversion import Outcome
-from finepose_mp.preprocessing.egohumans.findings import CHECKS, Findings
+from finepose_mp.preprocessing.egohumans.findings import CHECKS
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.findings_report import findings_report, report_path
 
 

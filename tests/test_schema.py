@@ -217,6 +217,32 @@ def test_truncated_and_foreign_bytes_are_refused(path, tmp_path):
             schema.open_file(tmp_path / name)
 
 
+@pytest.mark.parametrize("mark", [b"OHDR", b"FRHP"])  # the root's header, and where its attributes are
+def test_damaged_root_attributes_are_named(path, tmp_path, mark):
+    content = bytearray(path.read_bytes())
+    content[content.index(mark) + 6] ^= 1
+    (tmp_path / "damaged.h5").write_bytes(content)
+    with pytest.raises(SchemaError, match=r"damaged\.h5: .*damaged.*convert again"):
+        schema.open_file(tmp_path / "damaged.h5")
+
+
+def test_an_attribute_of_another_kind_is_no_schema(path):
+    with h5py.File(path, "a") as file:
+        file.attrs["schema"] = np.arange(3)
+    with pytest.raises(SchemaError, match=r"root attribute schema is \[0, 1, 2\], expected 'finepose_mp'"):
+        schema.open_file(path)
+
+
+def test_damage_inside_a_sequence_names_file_and_sequence(path):
+    with h5py.File(path, "a") as file:
+        file["01_tagging/001_tagging"].attrs["findings"] = "[{"
+    with (
+        schema.open_file(path) as file,
+        pytest.raises(SchemaError, match=r"\.h5: damaged, sequence 01_tagging"),
+    ):
+        schema.read_sequence(file, "01_tagging/001_tagging")
+
+
 def test_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"tools/convert.py egohumans --out .*none.h5"):
         schema.open_file(tmp_path / "none.h5")

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -197,6 +198,17 @@ def test_a_crash_while_reading_makes_a_file_unusable(tmp_path, monkeypatch):
     monkeypatch.setattr(isolated, "_work", _die)
     report = validate_isolated(tmp_path / "deadly.h5")
     assert report.verdict == "unusable" and "deadly.h5" in report.unusable and "-11" in report.unusable
+
+
+def test_a_file_that_never_ends_is_unusable(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolated, "_work", _wait)
+    monkeypatch.setattr(isolated, "_LEAST_PATIENCE_S", 0.1)
+    report = validate_isolated(tmp_path / "endless.h5")
+    assert report.verdict == "unusable" and "endless.h5" in report.unusable and "silent" in report.unusable
+
+
+def _wait(path: str, connection: object) -> None:
+    time.sleep(600)
 
 
 def _die(path: str, connection: object) -> None:

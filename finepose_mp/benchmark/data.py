@@ -8,28 +8,40 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from finepose_mp.benchmark.projecting import projection_ratio
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.sampler import EpochSampler
 from finepose_mp.datasets.windows import WindowDataset, collate
-from finepose_mp.preprocessing.egohumans.dataset import convert, find_takes, read_without_parsing
+from finepose_mp.preprocessing.egohumans.costs import convert_alone
+from finepose_mp.preprocessing.egohumans.dataset import find_takes, forget, read_without_parsing
 from finepose_mp.training.batches import GlobalBatches
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Seconds to convert raw takes, beside the seconds to read their files and do nothing else.
+    """What it costs to convert raw takes, beside reading their files with Python's `open` and doing nothing else.
 
-    Files are read twice: the first time may come from the disk, the second comes from memory, as in the conversion.
+    Attributes:
+        first_reading_seconds: after the system was asked to forget the files, so from the disk.
+        reading_seconds: from memory, as in the conversion that follows.
+        ratio: of converting, with so many jobs, to reading from memory.
+        speedup: over one job, measured right before; 1 for one job.
+        peak_mb: the most memory that any process of the conversion held.
+        point_by_point: how many times as long projecting takes point by point in Python as all points at once.
     """
 
+    jobs: int
     takes: int
     frames: int
     megabytes: float
     first_reading_seconds: float
     reading_seconds: float
     converting_seconds: float
-    ratio: float  # of converting to reading from memory
-    jobs: int
+    ratio: float
+    frames_per_second: float
+    speedup: float
+    peak_mb: float
+    point_by_point: float
 
 
 @dataclass(frozen=True)
@@ -50,15 +62,28 @@ def measure_conversion(raw: Path, jobs: int = 1) -> Conversion:
         ConversionError: no take could be converted.
     """
     takes = find_takes(raw)
-    read, first_reading = _read(takes)
-    _, reading = _read(takes)
+    for take in takes:
+        forget(take)
+    _, first_reading = _read(takes)
+    read, reading = _read(takes)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        outcomes = convert(takes, Path(folder) / "converted.h5", jobs=jobs)
-        converting = time.perf_counter() - started
-    good = [outcome for outcome in outcomes if not outcome.error]
-    frames, ratio = sum(outcome.frames for outcome in good), converting / reading
-    return Conversion(len(good), frames, read / 2**20, first_reading, reading, converting, ratio, jobs)
+        alone = convert_alone(raw, Path(folder) / "1.h5", 1)
+        cost = convert_alone(raw, Path(folder) / f"{jobs}.h5", jobs) if jobs > 1 else alone
+        point_by_point = projection_ratio(Path(folder) / "1.h5")
+    return Conversion(
+        jobs=jobs,
+        takes=cost.takes,
+        frames=cost.frames,
+        megabytes=read / 2**20,
+        first_reading_seconds=first_reading,
+        reading_seconds=reading,
+        converting_seconds=cost.seconds,
+        ratio=cost.seconds / reading,
+        frames_per_second=cost.frames / cost.seconds,
+        speedup=alone.seconds / cost.seconds,
+        peak_mb=cost.peak_mb,
+        point_by_point=point_by_point,
+    )
 
 
 def _read(takes: list) -> tuple[int, float]:

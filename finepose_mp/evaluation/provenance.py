@@ -1,6 +1,5 @@
 """Every choice that changes a number, for the results file."""
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from finepose_mp.aggregation import KEYPOINT_NOISE
 from finepose_mp.config import Config
 from finepose_mp.evaluation.options import Options
 from finepose_mp.evaluation.scoring import MILLIMETRES
+from finepose_mp.files import file_sha256
 from finepose_mp.skeletons import joint_set
 
 
@@ -35,9 +35,9 @@ def choices(
         "model": config.model.name,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "checkpoint": options.which,
-        "checkpoint sha256": sha256(runs.checkpoint_folder(run_dir, options.which) / runs.WEIGHTS),
+        "checkpoint sha256": file_sha256(runs.checkpoint_folder(run_dir, options.which) / runs.WEIGHTS),
         "data file": data_file.name,
-        "data sha256": sha256(data_file),
+        "data sha256": file_sha256(data_file),
         "dataset": _dataset(data_file),
         "split scheme": data.split_scheme,
         "split": options.split,
@@ -75,12 +75,6 @@ def choices(
         "options": {name: value for name, value in asdict(options).items() if value is not None},
         "versions": runs.versions(),
     }
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prompt_condition(condition: str) -> str:

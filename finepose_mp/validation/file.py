@@ -27,11 +27,8 @@ def validate(path: Path, on_sequence: Callable[[str], None] | None = None) -> Re
     report = Report(Path(path))
     try:
         file = schema.open_file(report.path)
-    except (schema.SchemaError, FileNotFoundError) as error:
+    except (schema.SchemaError, OSError) as error:
         report.unusable = str(error)
-        return report
-    except _DAMAGE as error:
-        report.unusable = f"{path}: damaged, not even its attributes can be read ({error})"
         return report
     with file:
         try:

@@ -8,9 +8,12 @@ from pathlib import Path
 from finepose_mp.validation.file import validate
 from finepose_mp.validation.findings import Report
 
+_LEAST_PATIENCE_S = 60.0
+_SLOWEST_BYTES_PER_S = 1e6
+
 
 def validate_isolated(path: Path, on_sequence: Callable[[str], None] | None = None) -> Report:
-    """What `validate` says about a file; a crash of the process that reads it makes the file unusable, no more.
+    """What `validate` says about a file, which is unusable when the process that reads it crashes or never ends.
 
     Arguments as in `validate`. Call it from a main module that is guarded by `if __name__ == "__main__"`.
     """
@@ -20,19 +23,32 @@ def validate_isolated(path: Path, on_sequence: Callable[[str], None] | None = No
     process.start()
     theirs.close()
     try:
-        while True:
+        while ours.poll(_patience(path)):
             message = ours.recv()
             if isinstance(message, Report):
                 return message
             if on_sequence is not None:
                 on_sequence(message)
+        return _unusable(path, f"the process that read it was silent for {_patience(path):.0f} s")
     except EOFError:
         process.join()
-        reason = f"the process that read it ended with status {process.exitcode}"
-        return Report(Path(path), unusable=f"{path}: damaged or hostile: {reason}; copy or convert it again")
+        return _unusable(path, f"the process that read it ended with status {process.exitcode}")
     finally:
         process.kill()
         process.join()
+
+
+def _patience(path: Path) -> float:
+    """Seconds that one sequence may take: a minute, and what the whole file takes at a rate far below the usual.
+
+    Damaged bytes can send the HDF5 library into a loop without end.
+    """
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    return _LEAST_PATIENCE_S + size / _SLOWEST_BYTES_PER_S
+
+
+def _unusable(path: Path, reason: str) -> Report:
+    return Report(Path(path), unusable=f"{path}: damaged or hostile: {reason}; copy or convert it again")
 
 
 def _work(path: str, connection: Connection) -> None:

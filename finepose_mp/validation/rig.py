@@ -104,7 +104,9 @@ def _measure(
 
 def _report_poses(take: Take, camera: str, track: _Track, is_moving: bool) -> None:
     here, add = {"variable": "world_to_camera", "camera": camera}, take.notes.add
-    if track.broken.any():
+    if track.broken.all() and "prediction" in take.group.attrs:
+        add("cameras", INFO, "its pose is not known: the prediction places nobody by it", **here)
+    elif track.broken.any():
         found = f"{track.broken.sum()} frames with NaN or infinity"
         add("cameras", ERROR, "no pose", "finite numbers in every frame", found, at=track.broken, **here)
     if track.skewed.any():

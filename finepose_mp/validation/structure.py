@@ -15,7 +15,7 @@ from finepose_mp.validation.take import Take
 _MOST_FRAMES = 10_000_000
 _LARGEST_CHUNK = 256 * 2**20  # bytes
 
-_KNOWN = {*VARIABLES, *OPTIONAL_VARIABLES, "frame", "person", "camera"}
+_KNOWN = {*VARIABLES, *OPTIONAL_VARIABLES, "frame", "person", "camera", "hypothesis"}
 
 
 def open_take(file: h5py.File, name: str, joints: JointSet) -> tuple[Take | None, Findings]:
@@ -31,6 +31,8 @@ def open_take(file: h5py.File, name: str, joints: JointSet) -> tuple[Take | None
     _check_frame_numbers(take)
     lengths = {"frame": len(frame), "person": len(take.person), "camera": len(take.camera), "joint": len(joints)}
     lengths |= {"xyz": 3, "uv": 2, "row": 3, "column": 4, "size": 2, "param": MAX_CAMERA_PARAMS}
+    numbers = root.item_of(group, "hypothesis")
+    lengths["hypothesis"] = numbers.size if isinstance(numbers, h5py.Dataset) else 0
     for variable, description in (VARIABLES | OPTIONAL_VARIABLES).items():
         item = root.item_of(group, variable)
         if item is None and variable in OPTIONAL_VARIABLES:

@@ -6,7 +6,7 @@ The authors' smoothing joins a person's frames without looking at the clock. Whe
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 
 # "Within a few centimetres" is what smoothing and constant limb lengths cost; more says that the two do not belong
 # together. The tail is wider: a joint triangulated wrongly in one frame is what the fit is there to mend.

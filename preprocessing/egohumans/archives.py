@@ -6,7 +6,7 @@ archive) the content goes to a spool, a nameless temporary file; of images only 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,10 @@ class SpooledTake:
         if first != path or not 0 <= size <= IMAGE_HEAD_BYTES:
             raise TakeError(f"{path} was passed over when {self.location} was streamed")
         return head[:size]
+
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
+        """The whole content of one file of a folder after the other. Raises as `read`."""
+        return (self.read(f"{folder}/{name}") for name in names)
 
     def take_in(self, path: str, member: Member) -> None:
         """Notes a member under its path in the take, and keeps what is needed of its content."""

@@ -10,14 +10,17 @@ import numpy as np
 
 from finepose_mp import cameras, geometry
 from finepose_mp.preprocessing.egohumans import rig, transforms
-from finepose_mp.preprocessing.egohumans.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.unpickling import DamagedFileError
+from finepose_mp.skeletons import COCO17
 
 LENS_MODEL = "aria_fisheye624"
 MAX_HEAD_STEP_M = 0.5  # between two frames at 20 fps: 10 m/s
 # Of the focal length, 6 px of Aria's RGB camera: online calibration follows a lens's temperature, by much less.
 MAX_LENS_DRIFT = 0.01
+# The middle of eyes, ears and nose is about 10 cm behind the glasses, and joints are centimetres off.
+FARTHEST_FROM_HEAD_M = 0.4
 DETERMINANT_TOLERANCE = 0.01  # of a rotation; beyond, the twelve numbers are something else
 
 
@@ -42,6 +45,9 @@ LENSES = (
     Lens("left", "ego_slam", (640, 480), 330.0),
     Lens("right", "ego_slam", (640, 480), 330.0),
 )
+
+
+_HEAD = [COCO17.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,32 @@ def check_ego_cameras(found: list[rig.TakeCamera], frames: np.ndarray, findings:
             expected={"step_m": MAX_HEAD_STEP_M},
             found=round(float(step[jumps].max()), 4),
         )
+
+
+def check_glasses_on_head(found: list[rig.TakeCamera], joints_3d_world: np.ndarray, findings: Findings) -> None:
+    """Reports how far one Aria's glasses are from their wearer's head, of joints (T, 17, 3) in metres.
+
+    The glasses are midway between the two tracking cameras, as for the authors; the head is where its known joints are
+    on average. Nobody is detected by the tracking cameras, so nothing else contradicts a wrong place of them.
+    """
+    left, right = (transforms.camera_centres(camera.camera.world_to_camera) for camera in found[1:])
+    head = joints_3d_world[:, _HEAD]
+    count = np.isfinite(head[..., 0]).sum(axis=1)
+    head = np.nansum(head, axis=1) / np.maximum(count, 1)[:, None]
+    distance = np.where(count > 0, np.linalg.norm((left + right) / 2 - head, axis=-1), np.nan)
+    if not (count > 0).any():
+        return
+    wearer, median = found[0].wearer, float(np.nanmedian(distance))
+    agrees = median <= FARTHEST_FROM_HEAD_M
+    findings.add(
+        "ego_camera.off_head",
+        "info" if agrees else "warning",
+        f"{wearer}'s glasses are {100 * median:.0f} cm (median) from the middle of the head"
+        + ("" if agrees else f": does somebody else wear them, or is the transform of {wearer} wrong?"),
+        person=wearer,
+        expected={"median_m": FARTHEST_FROM_HEAD_M},
+        found={"median_m": round(median, 4), "frames": int((distance > FARTHEST_FROM_HEAD_M).sum())},
+    )
 
 
 def _report_drift(camera: rig.TakeCamera, findings: Findings) -> None:

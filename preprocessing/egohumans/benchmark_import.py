@@ -11,7 +11,7 @@ import numpy as np
 
 from finepose_mp.preprocessing.conversion import Content, Outcome, Work
 from finepose_mp.preprocessing.egohumans.benchmark_files import UPRIGHT_BIAS_PX, Benchmark, TakeFiles, score_of
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.schema import Sequence
 
 
@@ -21,6 +21,7 @@ def with_benchmark(work: Work, folder: Path) -> Work:
         work,
         read=partial(_read_with, work.read, Path(folder)),
         fingerprint=partial(_fingerprint_with, work.fingerprint, Path(folder)),
+        fingerprint_read=None,
     )
 
 

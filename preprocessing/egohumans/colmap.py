@@ -3,7 +3,7 @@
 Format: https://colmap.github.io/format.html#text-format
 """
 
-import re
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,6 @@ from finepose_mp.preprocessing.unpickling import DamagedFileError
 
 # COLMAP's model name -> ours, and the number of its parameters.
 LENS_MODELS = {"OPENCV_FISHEYE": ("opencv_fisheye", 8)}
-
-_IMAGE_NAME = re.compile(r"((?:cam|aria)\d{2})/.+")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def parse_cameras(data: bytes, name: str) -> dict[int, ColmapCamera]:
 
 
 def parse_images(data: bytes, name: str) -> list[RegisteredImage]:
-    """The registered images of images.txt in file order, without those in folders other than camNN and ariaNN.
+    """The registered images of images.txt in file order, those in folders other than camNN and ariaNN included.
 
     Every image has two lines, of which the second (its 2D points) may be empty: lines are paired before any is dropped.
 
@@ -73,25 +71,27 @@ def parse_images(data: bytes, name: str) -> list[RegisteredImage]:
     for number, line in lines[1::2]:
         if "/" in line:  # an image's name: somebody dropped the empty lines of points
             raise _damaged(name, number, line, "2D points or nothing: every image has two lines")
-    images = [_registered_image(line, number, name) for number, line in lines[::2]]
-    return [image for image in images if image is not None]
+    found = [_pose_line(line, number, name) for number, line in lines[::2]]
+    values = np.array([numbers for numbers, _, _ in found]).reshape(-1, 7)
+    norms = np.linalg.norm(values[:, :4], axis=1)
+    poses = np.concatenate([geometry.rotation_from_quaternion(values[:, :4]), values[:, 4:, None]], axis=-1)
+    return [
+        RegisteredImage(camera_id, image_name.rpartition("/")[0], pose, float(norm))
+        for (_, camera_id, image_name), pose, norm in zip(found, poses, norms, strict=True)
+    ]
 
 
-def _registered_image(line: str, number: int, name: str) -> RegisteredImage | None:
+def _pose_line(line: str, number: int, name: str) -> tuple[list[float], int, str]:
+    """Quaternion and translation, camera id and image name."""
     words = line.split()
     try:
-        values = np.array(words[1:8], dtype=np.float64)
+        values = [float(word) for word in words[1:8]]
         camera_id, image_name = int(words[8]), words[9]
-        if not np.isfinite(values).all():
-            raise ValueError("not finite")
-        rotation = geometry.rotation_from_quaternion(values[:4])
+        if not all(map(math.isfinite, values)) or not any(values[:4]):
+            raise ValueError("no pose")
     except (ValueError, IndexError) as error:
         raise _damaged(name, number, line, "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME") from error
-    match = _IMAGE_NAME.fullmatch(image_name)
-    if match is None:
-        return None
-    norm = float(np.linalg.norm(values[:4]))
-    return RegisteredImage(camera_id, match[1], np.column_stack([rotation, values[4:]]), norm)
+    return values, camera_id, image_name
 
 
 def images_by_folder(images: list[RegisteredImage]) -> dict[str, list[RegisteredImage]]:

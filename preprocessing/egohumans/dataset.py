@@ -1,5 +1,6 @@
 """The raw EgoHumans download, or another dataset of its layout, as one HDF5 file."""
 
+import fnmatch
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,11 +14,11 @@ from finepose_mp.preprocessing.conversion import Outcome, Work
 from finepose_mp.preprocessing.egohumans import archives, source
 from finepose_mp.preprocessing.egohumans.benchmark_files import Benchmark
 from finepose_mp.preprocessing.egohumans.benchmark_import import with_benchmark
-from finepose_mp.preprocessing.egohumans.catalogue import Catalogue, released
+from finepose_mp.preprocessing.egohumans.catalogue import Catalogue, Take, released
 from finepose_mp.preprocessing.egohumans.discovery import FoundArchive, FoundTake, RawDataError, facts_of, find_takes
-from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeError
 from finepose_mp.preprocessing.egohumans.take import read_take
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.tar_stream import members
 
 __all__ = ["RawDataError", "convert", "find_takes", "read_without_parsing"]
@@ -68,20 +69,36 @@ def convert(
 
 
 def read_without_parsing(take: FoundTake | FoundArchive) -> int:
-    """Number of bytes of a take's files, all read as a conversion reads them, and nothing else done.
+    """Number of bytes of a take's files, all read with Python's `open`, and nothing else done.
 
-    This is what conversion cannot be faster than: of a folder every needed file and the head of an image a camera, of
-    an archive everything there is to decompress.
+    This is what conversion cannot be much faster than: of a folder every needed file and the head of an image a camera,
+    of an archive everything there is to decompress.
     """
     if isinstance(take, FoundArchive):
         return sum(len(member.read()) for member in members(take.path) if member.is_file)
-    first_images = (next(source.entries_at(folder, "*.jpg"), None) for folder in source.image_folders(take.folder))
-    heads = sum(_read(image, source.IMAGE_HEAD_BYTES) for image in first_images if image is not None)
-    return heads + sum(_read(file, -1) for file in source.needed_files(take.folder))
+    return sum(_read(path, size) for path, size in _needed(take.folder))
 
 
-def _read(entry: os.DirEntry, size: int) -> int:
-    with open(entry, "rb", buffering=0) as file:
+def forget(take: FoundTake | FoundArchive) -> None:
+    """Asks the system to drop a take's files from memory, where it can, so that the next reading is from the disk."""
+    paths = [str(take.path)] if isinstance(take, FoundArchive) else [path for path, _ in _needed(take.folder)]
+    for path in paths if hasattr(os, "posix_fadvise") else ():
+        with open(path, "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _needed(folder: Path) -> Iterator[tuple[str, int]]:
+    """Paths of what a conversion reads, and of how many bytes at most (-1: all)."""
+    for images in source.image_folders(folder):
+        for name in fnmatch.filter(sorted(os.listdir(folder / images)), "*.jpg")[:1]:
+            yield f"{folder}/{images}/{name}", source.IMAGE_HEAD_BYTES
+    for where, names in source.needed_files(folder):
+        for name in names:
+            yield f"{folder}/{where}/{name}", -1
+
+
+def _read(path: str, size: int) -> int:
+    with open(path, "rb", buffering=0) as file:
         return len(file.read(size))
 
 
@@ -89,11 +106,10 @@ def _work(take: FoundTake | FoundArchive, scratch: Path, catalogue: Catalogue) -
     if isinstance(take, FoundArchive):
         read = partial(_read_archive, take, scratch.absolute(), catalogue)
         return Work(take.name, read, str(take.path), partial(_fingerprint_archive, take.path, catalogue))
-    return Work(take.name, partial(_read_folder, take), str(take.folder), partial(_fingerprint_folder, take))
-
-
-def _read_folder(take: FoundTake) -> schema.Sequence:
-    return read_take(source.DirectorySource(take.folder), take.facts)
+    files = source.DirectorySource(take.folder)
+    fingerprint = partial(_fingerprint_folder, files, take.facts)
+    read = partial(read_take, files, take.facts, scratch.absolute())
+    return Work(take.name, read, str(take.folder), fingerprint, fingerprint)
 
 
 def _read_archive(archive: FoundArchive, scratch: Path, catalogue: Catalogue) -> Iterator[schema.Sequence | Outcome]:
@@ -109,7 +125,7 @@ def _read_archive(archive: FoundArchive, scratch: Path, catalogue: Catalogue) ->
                     raise TakeError(f"{archive.path}: {found.take_folder} lies in no folder named like 01_tagging")
                 if content.cut is not None and not found.is_complete:
                     raise content.cut
-                sequence = read_take(found.source, facts)
+                sequence = read_take(found.source, facts, scratch)
             except Exception as error:  # whatever one take has, the others in the archive are wanted
                 yield conversion.failure(name, str(archive.path), error)
             else:
@@ -120,7 +136,10 @@ def _read_archive(archive: FoundArchive, scratch: Path, catalogue: Catalogue) ->
 def _archive_findings(path: Path, content: archives.ArchiveContent, found: archives.FoundInArchive) -> list[dict]:
     findings = Findings()
     if content.refused:
-        findings.add("archive.refused", "error", f"{path.name}: {content.refusals()}")
+        message = (
+            f"{path.name}: {content.refusals()}; nothing was written for them. An official archive has none, so get it "
+        )
+        findings.add("archive.refused", "error", message + "from the authors")
     if found.source.repeated:
         message = f"{path.name} holds {len(found.source.repeated)} files twice, first {found.source.repeated[0]}; "
         findings.add("archive.repeated", "warning", message + "the last copy of each counts")
@@ -135,10 +154,5 @@ def _fingerprint_archive(path: Path, catalogue: Catalogue) -> str:
     return json.dumps([status.st_size, status.st_mtime_ns, catalogue.model_dump_json()])
 
 
-def _fingerprint_folder(take: FoundTake) -> str:
-    """Changes with names, sizes and times of the needed files, and with the set of images."""
-    digest = sha256(repr(take.facts).encode())
-    for entry in (*source.needed_files(take.folder), *source.image_folders(take.folder)):
-        status = entry.stat()
-        digest.update(os.fsencode(f"{entry.path}\n{status.st_size} {status.st_mtime_ns}\n"))
-    return digest.hexdigest()
+def _fingerprint_folder(files: source.DirectorySource, facts: Take) -> str:
+    return sha256(f"{facts!r}\n{files.fingerprint()}".encode()).hexdigest()

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.egohumans.layouts import Batch, LayoutReader, Parts, batches_of_files
 from finepose_mp.preprocessing.egohumans.people import JOINT_COUNT
-from finepose_mp.preprocessing.egohumans.rig import TakeCamera
+from finepose_mp.preprocessing.egohumans.rig import TakeCamera, frame_blocks
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
 
 FOLDER = "processed_data/poses2d"
@@ -36,19 +36,29 @@ def parse_detections(data: bytes, name: str) -> Parts:
 def _parse_entry(entry: object, name: str) -> tuple[tuple[str, bool], np.ndarray]:
     if not isinstance(entry, dict) or not isinstance(entry.get("human_name"), str) or "keypoints" not in entry:
         raise DamagedFileError(f"{name}: an entry without human_name and keypoints")
-    keypoints = np.asarray(entry["keypoints"])
+    keypoints = entry["keypoints"]
+    if not isinstance(keypoints, np.ndarray):
+        raise DamagedFileError(
+            f"{name}: keypoints of {entry['human_name']} are {type(keypoints).__name__}, expected an array of numbers"
+        )
+    keypoints = np.asarray(keypoints)
     if keypoints.ndim != 2 or keypoints.shape[1] != 3 or len(keypoints) not in KEYPOINT_COUNTS:
         raise DamagedFileError(
             f"{name}: keypoints of {entry['human_name']} have shape {keypoints.shape}, expected (17, 3) or (133, 3)"
         )
     if keypoints.dtype.kind not in "fi":
         raise DamagedFileError(f"{name}: keypoints of {entry['human_name']} are {keypoints.dtype}, expected numbers")
-    return (str(entry["human_name"]), bool(entry.get("is_valid", True))), keypoints
+    is_valid = entry.get("is_valid", True)
+    if not isinstance(is_valid, bool | np.bool_ | int):
+        raise DamagedFileError(f"{name}: is_valid of {entry['human_name']} is {type(is_valid).__name__}, expected bool")
+    return (str(entry["human_name"]), bool(is_valid)), keypoints
+
+
+_LAYOUTS = LayoutReader(parse_detections)  # of all cameras and takes
 
 
 def read_detections(
     reader: TakeReader,
-    layouts: LayoutReader,
     camera: TakeCamera,
     frames: np.ndarray,
     people: list[str],
@@ -59,16 +69,13 @@ def read_detections(
     Entries that stand for nobody are left out: duplicates (is_valid False) and those without any positive score. Of two
     entries for one person the one with the higher mean score is kept. The wearer of the camera has none: what the
     detector found of his own arms is not a person in view.
-
-    Args:
-        layouts: a `LayoutReader(parse_detections)`, for all cameras of a take.
     """
     keypoints = np.zeros((len(frames), len(people), JOINT_COUNT, 3))
     ignored: dict[str, list[int]] = {}
     damaged: dict[int, str] = {}
     folder = detections_folder(camera)
     for files in batches_of_files(reader.frames(folder, ".npy")) if folder else ():
-        batches, damage = layouts.read(files)
+        batches, damage = _LAYOUTS.read(files)
         damaged |= damage
         for batch in batches:
             _take_batch(batch, keypoints, frames, people, camera.wearer, ignored)
@@ -79,9 +86,13 @@ def read_detections(
         reason = "wears the camera" if person == camera.wearer else "is no valid person of the take"
         message = f"detections of {person} in {camera.name} ignored: {person} {reason}"
         findings.add("detections.ignored", "info", message, camera=camera.name, person=person, frames=where)
-    _clear_unusable(keypoints)
-    is_detected = (keypoints != 0).any(axis=-1, keepdims=True)
-    return np.where(is_detected, keypoints[..., :2], np.nan).astype(np.float32), keypoints[..., 2].astype(np.float32)
+    pixels, scores = np.empty((*keypoints.shape[:-1], 2), np.float32), np.empty(keypoints.shape[:-1], np.float32)
+    for block in frame_blocks(len(frames)):
+        found = keypoints[block]
+        _clear_unusable(found)
+        is_detected = (found != 0).any(axis=-1, keepdims=True)
+        pixels[block], scores[block] = np.where(is_detected, found[..., :2], np.nan), found[..., 2]
+    return pixels, scores
 
 
 def _take_batch(
@@ -93,8 +104,9 @@ def _take_batch(
     ignored: dict[str, list[int]],
 ) -> None:
     """Puts a batch's detections of valid people where they belong in (T, P, 17, 3), and notes the others' frames."""
-    is_used = np.isin(batch.frames, frames)
-    t = np.searchsorted(frames, batch.frames[is_used])
+    t = np.minimum(np.searchsorted(frames, batch.frames), len(frames) - 1)
+    is_used = frames[t] == batch.frames
+    t = t[is_used]
     by_person: dict[str, list[np.ndarray]] = {}
     for (person, is_valid), found in batch.parts:
         if is_valid:
@@ -136,8 +148,7 @@ def check_detections(reader: TakeReader, rig: list[TakeCamera], frames: np.ndarr
         folder = detections_folder(camera)
         if folder is None:
             continue
-        numbers = set(reader.frame_numbers(folder, ".npy"))
-        lacking = sum(int(frame) not in numbers for frame in frames)
+        lacking = len(frames) - int(np.isin(frames, reader.frame_numbers(folder, ".npy")).sum())
         if lacking == len(frames):
             absent.append(camera.name)
         elif lacking:

@@ -11,8 +11,8 @@ import numpy as np
 
 from finepose_mp.cameras import Camera
 from finepose_mp.preprocessing.egohumans import catalogue, colmap, rig, transforms
-from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
 
 WORKPLACE = "colmap/workplace"
@@ -26,6 +26,7 @@ QUATERNION_TOLERANCE = 1e-4
 MANUAL_SHEAR_TOLERANCE = 0.05
 
 CAMERA_FOLDER = re.compile(r"cam\d{2}")
+_NAMED_FOLDER = re.compile(r"(cam|aria)\d{2}")
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,19 @@ def _camera_names(reader: TakeReader, found: _Colmap, facts: catalogue.Take, fin
 
 
 def _report_unnamed(found: _Colmap, findings: Findings) -> None:
-    named = {image.camera_id for images in found.images.values() for image in images}
-    for camera_id in sorted(set(found.cameras) - named):
-        message = f"COLMAP camera {camera_id} has no registered image, so no name; left out"
-        findings.add("exo_camera.unnamed", "warning", message, found={"camera_id": camera_id})
+    """Reports COLMAP's cameras that are none of the take's: a phone that helped to calibrate, or one without images."""
+    folders: dict[int, set[str]] = {}
+    for folder, images in found.images.items():
+        for image in images:
+            folders.setdefault(image.camera_id, set()).add(folder)
+    for camera_id in sorted(found.cameras):
+        taken = sorted(folders.get(camera_id, ()))
+        if any(_NAMED_FOLDER.fullmatch(folder) for folder in taken):
+            continue
+        reason = f"took the images in {', '.join(taken)}" if taken else "has no registered image, so no name"
+        message = f"COLMAP camera {camera_id} {reason}; left out"
+        severity = "info" if taken else "warning"
+        findings.add("exo_camera.unnamed", severity, message, found={"camera_id": camera_id, "folders": taken})
 
 
 def _read_camera(
@@ -90,7 +100,10 @@ def _read_camera(
 ) -> rig.TakeCamera:
     images = found.images.get(name, [])
     if not images:
-        raise ValueError(f"{WORKPLACE}/images.txt has no image of it, so neither its lens nor its pose is known")
+        raise ValueError(
+            f"{WORKPLACE}/images.txt has no image of it, so neither its lens nor its pose is known; "
+            "without either the camera cannot be used"
+        )
     lens = _lens(name, images, found, findings)
     model, count = colmap.LENS_MODELS.get(lens.model, (None, 0))
     if model is None or len(lens.params) != count or not np.isfinite(lens.params).all():
@@ -130,7 +143,9 @@ def _is_manual(reader: TakeReader, name: str, facts: catalogue.Take, findings: F
     path = f"{WORKPLACE}/{name}.npy"
     if not reader.has(path):
         if name in facts.manual_cameras:
-            raise ValueError(f"its pose is known to be made by hand, and {path} is missing")
+            raise ValueError(
+                f"its pose is known to be made by hand, and {path} is missing; get it from the take's archive"
+            )
         return False
     if facts.known and name not in facts.manual_cameras:
         message = f"{path} ignored: the official configuration takes this camera's pose from COLMAP"

@@ -1,11 +1,4 @@
-"""Findings: what a converter noticed about a take and did not hide, kept as plain dictionaries for file and report."""
-
-from collections.abc import Iterable
-
-SEVERITIES = ("info", "warning", "error")
-
-# A finding names at most this many runs of frames; the count of all its frames is always kept.
-_MAX_RUNS = 20
+"""What the EgoHumans converter checks, for the report of its findings."""
 
 # Every check by its stable name (what it looks at, a full stop, what it is about), and what it expects.
 CHECKS: dict[str, str] = {
@@ -38,6 +31,7 @@ CHECKS: dict[str, str] = {
     "ego_camera.left_out": "every Aria's cameras can be placed in the shared world",
     "ego_camera.no_calibration": "every Aria has calibration files",
     "ego_camera.not_orthonormal": "rotations of head-worn cameras are orthonormal",
+    "ego_camera.off_head": "every pair of glasses is on its wearer's head",
     "ego_camera.unreadable": "a calibration file has eight lines with 15 and 12 finite numbers, and rotations",
     "exo_camera.declared_invalid": "cameras that the official configuration excludes are left out",
     "exo_camera.left_out": "every fixed camera has a known lens and a pose",
@@ -58,6 +52,11 @@ CHECKS: dict[str, str] = {
     "images.size": "images are as large as the calibration says",
     "images.unreadable": "images can be opened",
     "lens.range": "the lens model increases up to the border of the image",
+    "outliers.camera_pose": "a camera keeps its place on the glasses in every frame",
+    "outliers.detection": "a reliable detection follows its joint in every frame",
+    "outliers.joint": "no fitted joint jumps away for a single frame",
+    "outliers.lens": "a lens is the same in every frame, but for online calibration",
+    "outliers.reprojection": "no camera is much farther from its detections than the others of its kind",
     "people.declared_invalid": "Arias that the official configuration excludes are left out",
     "people.unknown_name": "people are called aria01, aria02, ...",
     "plausibility.asymmetry": "left and right limbs are equally long",
@@ -69,6 +68,7 @@ CHECKS: dict[str, str] = {
     "plausibility.speed": "no joint is faster than 12 m/s",
     "plausibility.upright": "shoulders are above hips: z points up",
     "poses.coverage": "how much of a person was observed, interpolated or missing",
+    "poses.flag_value": "flags of triangulated joints are 0 or 1",
     "poses.flag_without_position": "triangulated joints with flag 1 have a position",
     "poses.flag_zero": "fitted joints have flag 1",
     "poses.no_position": "fitted joints are finite positions within reach",
@@ -83,62 +83,3 @@ CHECKS: dict[str, str] = {
     "visibility.camera": "where the people are with respect to each camera's view",
     "visibility.person_unseen": "every person is in some camera's view at some time",
 }
-
-
-class Findings:
-    """A growing list of findings, each a dictionary with check, severity, message and where it applies."""
-
-    def __init__(self) -> None:
-        self.items: list[dict] = []
-
-    def add(
-        self,
-        check: str,
-        severity: str,
-        message: str,
-        *,
-        camera: str | None = None,
-        person: str | None = None,
-        frames: Iterable[int] | None = None,
-        expected: object = None,
-        found: object = None,
-    ) -> None:
-        """Adds one finding.
-
-        Args:
-            check: its stable name, one of `CHECKS`.
-            severity: "info" (good to know), "warning" (look at it) or "error" (something had to be left out).
-            message: a sentence with the numbers in it.
-            camera, person: where it applies, if anywhere in particular.
-            frames: source frame numbers it applies to; stored as runs [first, last].
-            expected, found: the same numbers for programs: a number, a text, or a dictionary of them (JSON).
-        """
-        if severity not in SEVERITIES:
-            raise ValueError(f"severity {severity!r}, expected one of {', '.join(SEVERITIES)}")
-        finding: dict = {"check": check, "severity": severity, "message": message}
-        where_and_what = {"camera": camera, "person": person, "expected": expected, "found": found}
-        finding |= {key: value for key, value in where_and_what.items() if value is not None}
-        if frames is not None:
-            numbers = sorted({int(number) for number in frames})
-            finding |= {"frame_count": len(numbers), "frames": runs(numbers)[:_MAX_RUNS]}
-        self.items.append(finding)
-
-
-def report_unreadable(
-    check: str, damaged: dict[int, str], findings: Findings, *, camera: str | None = None, person: str | None = None
-) -> None:
-    """Adds one finding for all files of a folder that could not be read, given what was wrong by frame number."""
-    if damaged:
-        message = f"{len(damaged)} unreadable files left out; first: {damaged[min(damaged)]}"
-        findings.add(check, "error", message, camera=camera, person=person, frames=damaged, found=len(damaged))
-
-
-def runs(numbers: list[int]) -> list[list[int]]:
-    """Sorted numbers as runs [first, last] of consecutive ones."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return found

@@ -21,40 +21,61 @@ Parts = list[tuple[Hashable, np.ndarray]]
 Parse = Callable[[bytes, str], Parts]
 
 _FEWEST_FILES = 8  # finding a layout costs as much as reading so many files one by one
-_MOST_TRIES = 64  # of files of one length; whoever writes more does not write alike, and four failures are enough
+_MOST_LAYOUTS = 1000  # kept of files of one length; of a hostile download every file may have its own
+_MOST_MASKS = 4  # places where files of one length have their byte strings
 
-_FILES_AT_ONCE = 512  # so that memory does not grow with the length of a take
+_FILES_AT_ONCE = 128  # as many as stay in the processor's cache while they are hashed, compared and copied
 
 # Opcodes of byte strings, and how many bytes opcode and length take.
 _BYTE_STRINGS = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9}
 
+File = tuple[int, str, bytes]  # frame number, name, content
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Files of one layout: their frame numbers (n,), and their arrays (n, ...) under the same keys."""
+    """Files of one layout: their frame numbers (n,), and their arrays (n, ...) under the same keys.
+
+    Arrays may be views of what was read, at any byte: copy what is kept.
+    """
 
     frames: np.ndarray
     parts: Parts
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """A file to compare with: which of its bytes must agree, and where its arrays lie."""
+# Where the arrays of files of one layout lie: key, first byte, an array of that type and shape.
+_Layout = list[tuple[Hashable, int, np.ndarray]]
 
-    template: np.ndarray  # (length,) uint8
-    fixed: np.ndarray  # positions of the bytes that must agree
-    parts: list[tuple[Hashable, int, np.ndarray]]  # key, first byte, an array of that type and shape
 
-    def fits(self, files: np.ndarray) -> np.ndarray:
-        """Which of the files (n, length) have this layout: bool (n,)."""
-        return (files[:, self.fixed] == self.template[self.fixed]).all(axis=1)
+class _Mask:
+    """Files of one length whose byte strings lie at the same places, and which layouts these have.
 
-    def read(self, files: np.ndarray) -> Parts:
-        """The arrays (n, ...) of files (n, length) that have this layout."""
-        return [
-            (key, np.ascontiguousarray(files[:, start : start + like.nbytes]).view(like.dtype).reshape(-1, *like.shape))
-            for key, start, like in self.parts
-        ]
+    What is outside of the byte strings says the layout: files that agree there differ in numbers only.
+    """
+
+    def __init__(self, strings: list[tuple[int, int]], length: int) -> None:
+        self.strings = strings
+        edges = [0, *(edge for string in strings for edge in string), length]
+        self._fixed = [slice(*edge) for edge in zip(edges[::2], edges[1::2], strict=True) if edge[0] < edge[1]]
+        self.layouts: dict[bytes, _Layout | None] = {}  # None: its arrays cannot be told for sure
+        self._met: Counter[bytes] = Counter()
+
+    def is_worth_a_try(self, fixed: bytes, count: int) -> bool:
+        """Whether a layout, of which so many more files were met, has been met often enough to find it."""
+        if len(self._met) >= _MOST_LAYOUTS:
+            self._met.clear()
+            self.layouts.clear()
+        self._met[fixed] += count
+        return fixed not in self.layouts and self._met[fixed] >= _FEWEST_FILES
+
+    def rows_by_layout(self, content: np.ndarray) -> dict[bytes, list[int]]:
+        """The rows of files (n, length) that agree in all bytes outside of byte strings, by these bytes."""
+        fixed = np.concatenate([content[:, part] for part in self._fixed], axis=1)
+        rows: dict[bytes, list[int]] = {}
+        width, text = fixed.shape[1], fixed.tobytes()
+        for i in range(len(fixed)):
+            rows.setdefault(text[i * width : (i + 1) * width], []).append(i)
+        return rows
 
 
 class LayoutReader:
@@ -65,64 +86,75 @@ class LayoutReader:
 
     def __init__(self, parse: Parse) -> None:
         self._parse = parse
-        self._layouts: dict[int, list[_Layout]] = {}
-        self._tries: Counter[int] = Counter()
+        self._masks: dict[int, list[_Mask]] = {}
 
-    def read(self, files: list[tuple[int, str, bytes]]) -> tuple[list[Batch], dict[int, str]]:
+    def read(self, files: list[File]) -> tuple[list[Batch], dict[int, str]]:
         """What files given as frame number, name and content hold, and what is wrong with the damaged ones, by frame.
 
         Raises:
             UnsafeFileError: a pickle tried to be more than data.
         """
-        by_length: dict[int, list[tuple[int, str, bytes]]] = {}
+        by_length: dict[int, list[File]] = {}
         for file in files:
             by_length.setdefault(len(file[2]), []).append(file)
         batches: list[Batch] = []
         damaged: dict[int, str] = {}
-        for alike in by_length.values():
-            while alike:
-                alike = self._read_known(alike, batches)
-                alike = self._read_first(alike, batches, damaged)
+        for length, alike in by_length.items():
+            masks = self._masks.setdefault(length, [])
+            for mask in masks:
+                alike = self._read_alike(alike, mask, batches)
+            while alike and len(masks) < _MOST_MASKS:
+                strings = _byte_strings(alike[0][2])
+                if strings in [mask.strings for mask in masks]:
+                    break
+                masks.append(_Mask(strings, length))
+                alike = self._read_alike(alike, masks[-1], batches)
+            for file in alike:
+                self._read_alone(file, batches, damaged)
         return batches, damaged
 
-    def _read_known(self, files: list[tuple[int, str, bytes]], batches: list[Batch]) -> list[tuple[int, str, bytes]]:
-        """Reads the files, all of one length, whose layouts are known; returns the others."""
-        length = len(files[0][2])
-        if not self._layouts.get(length):
+    def _read_alike(self, files: list[File], mask: _Mask, batches: list[Batch]) -> list[File]:
+        """Reads the files, all of one length, whose layout is known or worth finding; returns the others."""
+        if not files or not files[0][2]:
             return files
+        content = np.frombuffer(b"".join([data for _, _, data in files]), np.uint8).reshape(len(files), -1)
         frames = np.array([number for number, _, _ in files])
-        content = np.frombuffer(b"".join(data for _, _, data in files), np.uint8).reshape(len(files), length)
-        unread = np.ones(len(files), bool)
-        for layout in self._layouts[length]:
-            fits = np.zeros(len(files), bool)
-            fits[unread] = layout.fits(content[unread])
-            if fits.any():
-                batches.append(Batch(frames[fits], layout.read(content[fits])))
-                unread &= ~fits
-        return [files[i] for i in np.flatnonzero(unread)]
+        left = []
+        for fixed, rows in mask.rows_by_layout(content).items():
+            if mask.is_worth_a_try(fixed, len(rows)):
+                mask.layouts[fixed] = self._find_layout(files[rows[0]])
+            layout = mask.layouts.get(fixed)
+            if layout is None:
+                left += rows
+                continue
+            alike = content if len(rows) == len(content) else content[rows]
+            batches.append(Batch(frames[rows], [(key, _view(alike, start, like)) for key, start, like in layout]))
+        return [files[i] for i in sorted(left)]
 
-    def _read_first(
-        self, files: list[tuple[int, str, bytes]], batches: list[Batch], damaged: dict[int, str]
-    ) -> list[tuple[int, str, bytes]]:
-        """Reads the first of several files, and remembers its layout if there are many; returns the others."""
-        if not files:
-            return []
-        number, name, data = files[0]
+    def _find_layout(self, file: File) -> _Layout | None:
+        _, name, data = file
+        try:
+            return _find_layout(data, self._parse(data, name), self._parse, name)
+        except DamagedFileError:
+            return None
+
+    def _read_alone(self, file: File, batches: list[Batch], damaged: dict[int, str]) -> None:
+        number, name, data = file
         try:
             parts = self._parse(data, name)
         except DamagedFileError as error:
             damaged[number] = str(error)
-            return files[1:]
-        batches.append(Batch(np.array([number]), [(key, array[None]) for key, array in parts]))
-        if len(files) >= _FEWEST_FILES and self._tries[len(data)] < _MOST_TRIES:
-            layout = _find_layout(data, parts, self._parse, name)
-            if layout is not None:
-                self._layouts.setdefault(len(data), []).append(layout)
-            self._tries[len(data)] += 1 if layout is not None else _MOST_TRIES // 4
-        return files[1:]
+        else:
+            batches.append(Batch(np.array([number]), [(key, array[None]) for key, array in parts]))
 
 
-def batches_of_files(files: Iterable[tuple[int, str, bytes]]) -> Iterator[list[tuple[int, str, bytes]]]:
+def _view(files: np.ndarray, start: int, like: np.ndarray) -> np.ndarray:
+    """The arrays (n, ...) that lie at one place in files (n, length), without a copy."""
+    shape, strides = (len(files), *like.shape), (files.strides[0], *np.empty(like.shape, like.dtype).strides)
+    return np.ndarray(shape, like.dtype, files, start, strides)
+
+
+def batches_of_files(files: Iterable[File]) -> Iterator[list[File]]:
     """The files in lists of limited length, in order."""
     files = iter(files)
     while some := list(itertools.islice(files, _FILES_AT_ONCE)):
@@ -153,10 +185,7 @@ def _find_layout(data: bytes, parts: Parts, parse: Parse, name: str) -> _Layout 
         if start is None:
             return None
         found.append((key, start, array))
-    fixed = np.ones(len(data), bool)
-    for start, stop in strings:
-        fixed[start:stop] = False
-    return _Layout(np.frombuffer(data, np.uint8), np.flatnonzero(fixed), found)
+    return found
 
 
 def _byte_strings(data: bytes) -> list[tuple[int, int]]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from finepose_mp.preprocessing.egohumans import alignment
-from finepose_mp.preprocessing.egohumans.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.egohumans.layouts import LayoutReader, Parts, batches_of_files
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.findings import Findings, report_unreadable
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
 from finepose_mp.schema import INTERPOLATED, MISSING, OBSERVED
 from finepose_mp.skeletons import COCO17
@@ -35,14 +35,14 @@ class PoseFolder:
     frames: np.ndarray
     people: dict[str, np.ndarray]
 
-    def at(self, frames: np.ndarray, people: list[str]) -> np.ndarray:
-        """Poses (T, P, 17, 4), NaN for who or what is absent."""
-        poses = np.full((len(frames), len(people), JOINT_COUNT, 4), np.nan)
+    def of(self, person: str, frames: np.ndarray) -> np.ndarray:
+        """Poses (T, 17, 4) of a person, NaN where absent."""
+        if person in self.people and np.array_equal(frames, self.frames):
+            return self.people[person]
+        poses = np.full((len(frames), JOINT_COUNT, 4), np.nan)
         has_file = np.isin(frames, self.frames)
-        rows = np.searchsorted(self.frames, frames[has_file])
-        for p, person in enumerate(people):
-            if person in self.people:
-                poses[has_file, p] = self.people[person][rows]
+        if person in self.people:
+            poses[has_file] = self.people[person][np.searchsorted(self.frames, frames[has_file])]
         return poses
 
 
@@ -71,28 +71,35 @@ def parse_poses(data: bytes, name: str) -> Parts:
     if not isinstance(content, dict):
         raise DamagedFileError(f"{name}: holds {array.dtype} {array.shape}, expected one dictionary of people")
     for person, value in content.items():
-        pose = np.asarray(value)
-        if not isinstance(person, str) or pose.shape != (JOINT_COUNT, 4) or pose.dtype.kind not in "fi":
-            raise DamagedFileError(f"{name}: {person!r} holds {pose.dtype} {pose.shape}, expected numbers (17, 4)")
+        if not isinstance(value, np.ndarray):
+            raise DamagedFileError(f"{name}: {person!r} holds {type(value).__name__}, expected numbers (17, 4)")
+        if not isinstance(person, str) or value.shape != (JOINT_COUNT, 4) or value.dtype.kind not in "fi":
+            raise DamagedFileError(f"{name}: {person!r} holds {value.dtype} {value.shape}, expected numbers (17, 4)")
     return [(person, np.asarray(value)) for person, value in content.items()]
+
+
+_LAYOUTS = LayoutReader(parse_poses)  # of all takes
 
 
 def read_poses(reader: TakeReader, folder: str, findings: Findings) -> PoseFolder:
     """The poses of a folder; unreadable files are left out with a finding."""
-    layouts, batches, damaged = LayoutReader(parse_poses), [], {}
-    for files in batches_of_files(reader.frames(folder, ".npy")):
-        some, damage = layouts.read(files)
-        batches += some
-        damaged |= damage
-    report_unreadable("poses.unreadable", damaged, findings)
-    frames = np.sort(np.concatenate([np.empty(0, int), *(batch.frames for batch in batches)]))
+    numbers = reader.frame_numbers(folder, ".npy")
     people: dict[str, np.ndarray] = {}
-    for batch in batches:
-        rows = np.searchsorted(frames, batch.frames)
-        for person, poses in batch.parts:
-            everywhere = people.setdefault(person, np.full((len(frames), JOINT_COUNT, 4), np.nan))
-            everywhere[rows] = poses
-    return PoseFolder(frames, people)
+    damaged: dict[int, str] = {}
+    for files in batches_of_files(reader.frames(folder, ".npy")):
+        batches, damage = _LAYOUTS.read(files)
+        damaged |= damage
+        for batch in batches:
+            rows = np.searchsorted(numbers, batch.frames)
+            for person, poses in batch.parts:
+                if person not in people:
+                    people[person] = np.full((len(numbers), JOINT_COUNT, 4), np.nan)
+                people[person][rows] = poses
+    report_unreadable("poses.unreadable", damaged, findings)
+    if not damaged:
+        return PoseFolder(numbers, people)
+    readable = ~np.isin(numbers, list(damaged))
+    return PoseFolder(numbers[readable], {person: poses[readable] for person, poses in people.items()})
 
 
 def assemble(
@@ -103,19 +110,21 @@ def assemble(
     Status is MISSING without a real position in the fit or where the fit shows another moment, OBSERVED where the
     triangulation has the joint too, and INTERPOLATED where only the fit has it.
     """
-    fitted, raw = fit.at(frames, people), triangulated.at(frames, people)
-    usable = _has_position(fitted) & (fitted[..., 3] > 0.5)
-    triangulated_there = _has_position(raw) & (raw[..., 3] > 0.5)
-    joints = np.where(usable[..., None], fitted[..., :3], np.nan)
-    observed = np.where(triangulated_there[..., None], raw[..., :3], np.nan)
+    shape = (len(frames), len(people), JOINT_COUNT)
+    joints, observed, status = np.empty((*shape, 3)), np.empty((*shape, 3)), np.empty(shape, np.uint8)
     has_file = _check_triangulated_files(triangulated, frames, findings)
     for p, person in enumerate(people):
-        _check_fit(fitted[:, p], usable[:, p], frames, person, findings)
-        absent = np.isnan(raw[:, p]).all(axis=(1, 2)) & has_file
-        _check_triangulated(raw[:, p], absent, frames, person, findings)
+        fitted, raw = fit.of(person, frames), triangulated.of(person, frames)
+        usable = _has_position(fitted) & (fitted[..., 3] > 0.5)
+        triangulated_there = _has_position(raw) & (raw[..., 3] > 0.5)
+        joints[:, p] = np.where(usable[..., None], fitted[..., :3], np.nan)
+        observed[:, p] = np.where(triangulated_there[..., None], raw[..., :3], np.nan)
+        _check_fit(fitted, usable, frames, person, findings)
+        absent = np.isnan(raw).all(axis=(1, 2)) & has_file
+        _check_triangulated(raw, absent, frames, person, findings)
         shifted = alignment.check_alignment(joints[:, p], observed[:, p], absent, frames, person, findings)
-        usable[shifted, p], joints[shifted, p] = False, np.nan
-    status = np.where(usable, np.where(triangulated_there, OBSERVED, INTERPOLATED), MISSING).astype(np.uint8)
+        usable[shifted], joints[shifted, p] = False, np.nan
+        status[:, p] = np.where(usable, np.where(triangulated_there, OBSERVED, INTERPOLATED), MISSING)
     for p, person in enumerate(people):
         _report_coverage(status[:, p], person, findings)
     return TakePoses(joints, status, observed)
@@ -132,7 +141,7 @@ def _check_fit(pose: np.ndarray, usable: np.ndarray, frames: np.ndarray, person:
     """Reports frames without the person, numbers that are none, and flags that should be 1, in fitted (T, 17, 4)."""
     absent = np.isnan(pose).all(axis=(1, 2))
     if absent.any():
-        message = f"{person} is missing from {absent.sum()} of {len(frames)} frames of {FIT_FOLDER}"
+        message = f"{person} is missing from {absent.sum()} of {len(frames)} frames of {FIT_FOLDER}, and stored as such"
         findings.add(
             "poses.person_missing",
             "warning",
@@ -193,6 +202,12 @@ def _check_triangulated(
             expected=0,
             found=int(absent.sum()),
         )
+    strange = np.isfinite(pose[..., 3]) & (pose[..., 3] != 0) & (pose[..., 3] != 1)
+    if strange.any():
+        message = f"{strange.sum()} joints of {person} in {TRIANGULATED_FOLDER} have another flag than 0 or 1, "
+        message += f"such as {pose[strange][0, 3]:g}; above a half counts as 1"
+        where = frames[strange.any(axis=1)]
+        findings.add("poses.flag_value", "warning", message, person=person, frames=where, found=int(strange.sum()))
     contradicting = ~absent[:, None] & (pose[..., 3] > 0.5) & ~_has_position(pose)
     if contradicting.any():
         message = f"{contradicting.sum()} joints of {person} in {TRIANGULATED_FOLDER} have flag 1 but no position"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.skeletons import COCO17
 
 # The dataset's own filter of jumps never fires (it compares squared metres with 300), so teleports are in the data.

@@ -1,19 +1,21 @@
 """A camera of a take, and the people of the take seen through it."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from finepose_mp.cameras import Camera, lens_model, max_angle, project
-from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.findings import Findings
 
 # Where a joint is with respect to a camera: nowhere (its position is missing), or one of the others.
 PLACES = ("nowhere", "in_view", "behind", "beyond_lens", "outside_image", "outside_circle")
-NOWHERE, IN_VIEW, BEHIND, BEYOND_LENS, OUTSIDE_IMAGE, OUTSIDE_CIRCLE = range(len(PLACES))
+NOWHERE, IN_VIEW, BEHIND, BEYOND_LENS, OUTSIDE_IMAGE, OUTSIDE_CIRCLE = np.arange(len(PLACES), dtype=np.uint8)
 
+_BLOCK_FRAMES = 512
 _HEADER_BYTES = 256 * 1024  # enough for the metadata in front of a JPEG's size
 
 
@@ -40,25 +42,36 @@ def project_people(camera: TakeCamera, joints_3d_world: np.ndarray) -> tuple[np.
     In view means in front of the camera, inside the lens model's range, the image and the disc that the lens
     illuminates. Computed in double precision.
     """
-    joints_3d_camera = camera.camera.to_camera(joints_3d_world)
-    pixels = camera.camera.project(joints_3d_camera)
-    seen = camera.camera.in_image(pixels, camera.image_circle)
-    places = np.full(seen.shape, IN_VIEW, np.uint8)
-    places[~seen] = _place_of_unseen(camera, joints_3d_camera, pixels, ~seen)
-    pixels[~seen] = np.nan
-    return pixels, places
+    all_pixels, all_places = np.empty((*joints_3d_world.shape[:-1], 2)), np.empty(joints_3d_world.shape[:-1], np.uint8)
+    for block in frame_blocks(len(joints_3d_world)):
+        lens = at_frames(camera.camera, block)
+        joints_3d_camera = lens.to_camera(joints_3d_world[block])
+        pixels = lens.project(joints_3d_camera)
+        seen = lens.in_image(pixels, camera.image_circle)
+        unseen = _place_of_unseen(joints_3d_camera[..., 2], pixels, lens.image_size)
+        all_places[block] = np.where(seen, IN_VIEW, unseen)
+        all_pixels[block] = np.where(seen[..., None], pixels, np.nan)
+    return all_pixels, all_places
 
 
-def _place_of_unseen(
-    camera: TakeCamera, joints_3d_camera: np.ndarray, pixels: np.ndarray, unseen: np.ndarray
-) -> np.ndarray:
-    """Why the joints in a mask (T, P, J) are not seen: their `PLACES` in the order of the mask."""
-    depth, pixels = joints_3d_camera[unseen][:, 2], pixels[unseen]
-    inside = ((pixels >= 0) & (pixels < np.array(camera.camera.image_size))).all(axis=-1)
-    beyond_image = np.where(inside, OUTSIDE_CIRCLE, OUTSIDE_IMAGE)
-    beyond_lens = np.where(depth > 0, BEYOND_LENS, BEHIND)
-    place = np.where(np.isfinite(pixels[:, 0]), beyond_image, beyond_lens)
-    return np.where(np.isfinite(depth), place, NOWHERE)
+def frame_blocks(count: int) -> Iterator[slice]:
+    """Slices of so many frames each, so that what is computed of them stays small whatever the length of a take."""
+    return (slice(start, start + _BLOCK_FRAMES) for start in range(0, count, _BLOCK_FRAMES))
+
+
+def at_frames(camera: Camera, t: slice | np.ndarray) -> Camera:
+    """The same camera for some frames only."""
+    if camera.world_to_camera.ndim == 2:
+        return camera
+    return Camera(camera.model, camera.params[t], camera.image_size, camera.world_to_camera[t])
+
+
+def _place_of_unseen(depth: np.ndarray, pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Why joints with a depth (T, P, J) and pixels are not seen, their `PLACES`; of those that are, anything."""
+    (u, v), (width, height) = (pixels[..., 0], pixels[..., 1]), image_size
+    inside = (u >= 0) & (v >= 0) & (u < width) & (v < height)
+    place = np.where(depth > 0, BEYOND_LENS, np.where(np.isfinite(depth), BEHIND, NOWHERE))
+    return np.where(inside, OUTSIDE_CIRCLE, np.where(np.isfinite(u), OUTSIDE_IMAGE, place))
 
 
 def check_lens(camera: TakeCamera, findings: Findings) -> None:
@@ -101,13 +114,13 @@ def check_images(reader: TakeReader, cameras: list[TakeCamera], frame_count: int
     """
     absent, counts = [], {}
     for camera in cameras:
-        images = list(reader.frame_numbers(camera.image_folder, ".jpg").values())
-        if not images:
+        images = reader.frame_numbers(camera.image_folder, ".jpg")
+        if not len(images):
             absent.append(camera.name)
             continue
         if len(images) not in (1, frame_count):
             counts[camera.name] = len(images)
-        _check_image_size(reader, camera, f"{camera.image_folder}/{images[0]}", findings)
+        _check_image_size(reader, camera, f"{camera.image_folder}/{images[0]:05d}.jpg", findings)
     if absent:
         message = f"no image to check the calibrated size with: {', '.join(absent)}"
         findings.add("images.absent", "info", message, found=absent)

@@ -3,15 +3,18 @@
 Parsers take bytes and a name, never a path, so that a take can be read from a folder as well as from an archive.
 """
 
+import fnmatch
 import hashlib
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-_FRAME_NAME = re.compile(r"(\d{5})(\.\w+)")
+import numpy as np
+
+_FRAME_NAME = re.compile(r"[0-9]{5}\.\w+")
 
 # What a conversion reads of a take, * standing for any name; of everything else only the names matter. Archives hold
 # no more than this, so a parser that wants another file adds it here.
@@ -47,30 +50,36 @@ def is_image(path: str) -> bool:
     return _IMAGE.fullmatch(path) is not None
 
 
-def needed_files(folder: Path) -> Iterator[os.DirEntry]:
-    """The files of a take's folder that are read as a whole, sorted for each kind."""
+def needed_files(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The files of a take's folder that are read as a whole: (their folder in the take, their names), both sorted."""
     for pattern in NEEDED_FILES:
-        yield from entries_at(folder, pattern)
+        parent, _, name = pattern.rpartition("/")
+        for found in folders_at(folder, parent):
+            try:
+                names = sorted(fnmatch.filter(os.listdir(folder / found), name))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield found, names
 
 
-def image_folders(folder: Path) -> Iterator[os.DirEntry]:
-    """The folders of images in a take's folder, sorted for each kind of camera."""
+def image_folders(folder: Path) -> Iterator[str]:
+    """The folders of images in a take's folder, by their paths in it, sorted for each kind of camera."""
     for pattern in IMAGE_FOLDERS:
-        yield from entries_at(folder, pattern)
+        yield from folders_at(folder, pattern)
 
 
-def entries_at(folder: str | Path, pattern: str) -> Iterator[os.DirEntry]:
-    """What lies at a pattern below a folder, sorted. Like `Path.glob`, and ten times faster on a take."""
-    first, _, rest = pattern.partition("/")
-    try:
-        entries = [entry for entry in os.scandir(folder) if fnmatchcase(entry.name, first)]
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        if not rest:
-            yield entry
-        elif entry.is_dir():
-            yield from entries_at(entry.path, rest)
+def folders_at(folder: Path, pattern: str) -> list[str]:
+    """Paths relative to a folder of what lies at a pattern in it, sorted; "" for the folder itself."""
+    found = [""]
+    for part in pattern.split("/") if pattern else ():
+        found = [f"{above}/{name}".lstrip("/") for above in found for name in _names_like(folder / above, part)]
+    return found
+
+
+def _names_like(folder: Path, pattern: str) -> list[str]:
+    if "*" not in pattern:
+        return [pattern] if (folder / pattern).is_dir() else []
+    return sorted(fnmatch.filter(os.listdir(folder), pattern)) if folder.is_dir() else []
 
 
 class TakeError(ValueError):
@@ -88,6 +97,9 @@ class TakeSource(Protocol):
     def read(self, path: str, size: int = -1) -> bytes:
         """The file's first `size` bytes, all by default. Raises FileNotFoundError."""
 
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
+        """The whole content of one file of a folder after the other. Raises FileNotFoundError."""
+
 
 class DirectorySource:
     """A take that is unpacked in a folder."""
@@ -95,15 +107,71 @@ class DirectorySource:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.location = str(folder)
+        self._statuses: dict[tuple[str, bytes], bytes] = {}  # folder and names -> sizes and times, digests of both
 
     def names(self, folder: str) -> list[str]:
         path = self.folder / folder
         return sorted(os.listdir(path)) if path.is_dir() else []
 
     def read(self, path: str, size: int = -1) -> bytes:
-        # A take has tens of thousands of files: joining Path objects and buffering would cost as much as reading them.
-        with open(f"{self.location}/{path}", "rb", buffering=0) as file:
+        with open(self.folder / path, "rb", buffering=0) as file:
             return file.read(size)
+
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
+        # A take has tens of thousands of small files: path look-ups and file objects would cost as much as reading.
+        names, statuses = list(names), array("q")
+        directory = os.open(self.folder / folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in names:
+                status, content = _read(name, directory)
+                statuses.extend((status.st_size, status.st_mtime_ns))
+                yield content
+        finally:
+            os.close(directory)
+        self._statuses[folder, _digest("\n".join(names))] = _digest(statuses)
+
+    def fingerprint(self) -> str:
+        """Changes with names, sizes and times of the needed files, and with the set of images.
+
+        Of files that were read it is as they were when that was done, and is forgotten with this call.
+        """
+        digest, read = hashlib.sha256(), self._statuses
+        self._statuses = {}
+        for folder, names in needed_files(self.folder):
+            key = folder, _digest("\n".join(names))
+            statuses = read.get(key) or _digest(self._ask_for_statuses(folder, names))
+            digest.update(b"".join([os.fsencode(folder), *key[1:], statuses]))
+        for folder in image_folders(self.folder):
+            status = os.stat(self.folder / folder)
+            digest.update(os.fsencode(f"{folder}\n{status.st_size} {status.st_mtime_ns}\n"))
+        return digest.hexdigest()
+
+    def _ask_for_statuses(self, folder: str, names: list[str]) -> array:
+        statuses = array("q")
+        for name in names:
+            status = os.stat(f"{self.location}/{folder}/{name}")
+            statuses.extend((status.st_size, status.st_mtime_ns))
+        return statuses
+
+
+def _digest(content: str | array) -> bytes:
+    return hashlib.sha256(os.fsencode(content) if isinstance(content, str) else content).digest()
+
+
+def _read(name: str, directory: int) -> tuple[os.stat_result, bytes]:
+    """Status and whole content of a file in an open directory."""
+    file = os.open(name, os.O_RDONLY, dir_fd=directory)
+    try:
+        status = os.fstat(file)
+        content = os.read(file, status.st_size + 1)  # a byte more than there are says that there are no more
+        if len(content) == status.st_size:
+            return status, content
+        pieces = [content]
+        while pieces[-1]:
+            pieces.append(os.read(file, 1 << 20))
+        return status, b"".join(pieces)
+    finally:
+        os.close(file)
 
 
 class TakeReader:
@@ -112,7 +180,7 @@ class TakeReader:
     def __init__(self, source: TakeSource) -> None:
         self.source = source
         self.source_files: dict[str, dict] = {}
-        self._frame_numbers: dict[tuple[str, str], dict[int, str]] = {}
+        self._frame_numbers: dict[tuple[str, str], np.ndarray] = {}
 
     def names(self, folder: str) -> list[str]:
         """Names of the entries of a folder, sorted; empty when there is no such folder."""
@@ -136,12 +204,12 @@ class TakeReader:
         """The first bytes of one file, without a digest: for image headers."""
         return self.source.read(path, size)
 
-    def frame_numbers(self, folder: str, ending: str) -> dict[int, str]:
-        """Frame number -> file name of the numbered files (00001.npy, ...) in a folder, ascending; 0 is no frame."""
+    def frame_numbers(self, folder: str, ending: str) -> np.ndarray:
+        """Numbers (n,) of the numbered files (00001.npy, ...) in a folder, ascending; 0 is no frame."""
         if (folder, ending) not in self._frame_numbers:
-            matches = (_FRAME_NAME.fullmatch(name) for name in self.names(folder))
-            found = {int(m[1]): m[0] for m in matches if m and m[2] == ending and int(m[1]) > 0}
-            self._frame_numbers[folder, ending] = found
+            names = (name for name in self.names(folder) if name.endswith(ending) and len(name) == 5 + len(ending))
+            numbers = np.array([int(name[:5]) for name in names if _FRAME_NAME.fullmatch(name)], int)
+            self._frame_numbers[folder, ending] = numbers[numbers > 0]
         return self._frame_numbers[folder, ending]
 
     def frames(self, folder: str, ending: str) -> Iterator[tuple[int, str, bytes]]:
@@ -149,11 +217,11 @@ class TakeReader:
 
         The folder's digest is over its files' contents one after the other.
         """
-        digest = hashlib.sha256()
-        numbers = self.frame_numbers(folder, ending)
-        for number, name in numbers.items():
-            data = self.source.read(f"{folder}/{name}")
-            digest.update(data)
-            yield number, f"{folder}/{name}", data
+        numbers = self.frame_numbers(folder, ending).tolist()
         if numbers:
+            digest = hashlib.sha256()
+            names = [f"{number:05d}{ending}" for number in numbers]
+            for number, name, data in zip(numbers, names, self.source.read_all(folder, names), strict=True):
+                digest.update(data)
+                yield number, f"{folder}/{name}", data
             self.source_files[folder] = {"files": len(numbers), "sha256": digest.hexdigest()}

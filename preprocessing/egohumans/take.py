@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from finepose_mp.preprocessing.egohumans import (
     catalogue,
     detections,
     exo,
+    outliers,
     people,
     plausibility,
     rig,
     transforms,
     views,
 )
-from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeError, TakeReader, TakeSource
+from finepose_mp.preprocessing.findings import Findings
+from finepose_mp.preprocessing.spilling import camera_array
 from finepose_mp.schema import MAX_CAMERA_PARAMS, Sequence
 
 SIMULATED_FILE = "SIMULATED.json"
@@ -38,8 +41,8 @@ class _Ground:
     calibrations: dict[str, aria.Calibrations]
 
 
-def read_take(source: TakeSource, facts: catalogue.Take) -> Sequence:
-    """The whole take in memory, with its findings.
+def read_take(source: TakeSource, facts: catalogue.Take, scratch: Path | None = None) -> Sequence:
+    """The whole take, with its findings; large arrays lie in nameless files in the folder `scratch`.
 
     Frames are those for which there is a fitted pose and a calibration of every Aria; they keep their numbers.
 
@@ -59,17 +62,20 @@ def read_take(source: TakeSource, facts: catalogue.Take) -> Sequence:
     if simulated is None:
         _compare_with_catalogue(facts, ground, fit, findings)
     poses = people.assemble(fit, triangulated, ground.frames, ground.people, findings)
+    del fit, triangulated  # what grows with the length of a take is kept no longer than needed
     plausibility.check_plausibility(poses.joints_3d_world, ground.frames, ground.people, facts.fps, findings)
-    cameras = _read_ego_cameras(reader, ground, aria_transforms, findings)
+    cameras = _read_ego_cameras(ground, aria_transforms, poses.joints_3d_world, findings)
+    ground.calibrations.clear()
     cameras += exo.read_exo_cameras(reader, facts, aria_transforms[transforms.ANCHOR], findings)
     if not cameras:
         raise TakeError(f"no camera could be read; {_first_error(findings)}")
     for camera in cameras:
         rig.check_lens(camera, findings)
+    outliers.check_poses_and_cameras(poses, cameras, ground.frames, ground.people, findings)
     rig.check_images(reader, cameras, len(ground.frames), findings)
     if simulated is None and facts.known:
         _compare_cameras(facts, cameras, findings)
-    seen = views.read_views(reader, cameras, ground.frames, ground.people, poses, findings)
+    seen = views.read_views(reader, cameras, ground.frames, ground.people, poses, findings, scratch)
     return Sequence(
         name=facts.name,
         frame=ground.frames,
@@ -81,7 +87,7 @@ def read_take(source: TakeSource, facts: catalogue.Take) -> Sequence:
         source_files=reader.source_files,
         findings=findings.items,
         **_words(facts, simulated),
-        **_camera_arrays(cameras, len(ground.frames)),
+        **_camera_arrays(cameras, len(ground.frames), scratch),
         **seen,
     )
 
@@ -149,7 +155,11 @@ def _lay_ground(reader: TakeReader, facts: catalogue.Take, fit: people.PoseFolde
     calibrations = _with_most_frames(calibrations, fit.frames, findings)
     names = sorted((with_poses | set(folders)) - set(ignored))
     if not names:
-        raise TakeError(f"no valid person in ego/ or {people.FIT_FOLDER}; {_first_error(findings)}")
+        invalid = f", only {', '.join(ignored)}, declared invalid" if ignored else ""
+        raise TakeError(
+            f"no valid person in ego/ or {people.FIT_FOLDER} ({len(fit.frames)} files), expected aria01, aria02, "
+            f"...{invalid}; {_first_error(findings)}. Get the take again"
+        )
     numbers = {people.FIT_FOLDER: set(fit.frames.tolist())}
     numbers |= {f"ego/{name}/calib": set(found.frames.tolist()) for name, found in calibrations.items()}
     return _Ground(_shared_frames(numbers, findings), names, calibrations)
@@ -209,7 +219,7 @@ def _shared_frames(numbers: dict[str, set[int]], findings: Findings) -> np.ndarr
     frames = np.array(sorted(shared), np.int32)
     gaps = set(range(1, int(frames[-1]) + 1)) - known
     if gaps:
-        message = f"frame numbers do not run from 1 without gaps: {len(gaps)} missing"
+        message = f"frame numbers do not run from 1 without gaps: {len(gaps)} missing; the others keep their numbers"
         findings.add("frames.gap", "warning", message, frames=gaps, expected=0, found=len(gaps))
     found = {folder: len(numbers) for folder, numbers in numbers.items()}
     findings.add("frames.used", "info", f"{len(frames)} frames used; files: {counts}", found=found)
@@ -243,7 +253,7 @@ def _compare_names(what: str, found: set[str], expected: set[str], findings: Fin
 
 
 def _read_ego_cameras(
-    reader: TakeReader, ground: _Ground, aria_transforms: dict[str, np.ndarray], findings: Findings
+    ground: _Ground, aria_transforms: dict[str, np.ndarray], joints_3d_world: np.ndarray, findings: Findings
 ) -> list[rig.TakeCamera]:
     cameras: list[rig.TakeCamera] = []
     for name, calibrations in ground.calibrations.items():
@@ -255,16 +265,19 @@ def _read_ego_cameras(
             )
             continue
         aria.check_ego_cameras(found, ground.frames, findings)
+        aria.check_glasses_on_head(found, joints_3d_world[:, ground.people.index(name)], findings)
         cameras += found
     return cameras
 
 
-def _camera_arrays(cameras: list[rig.TakeCamera], frame_count: int) -> dict:
+def _camera_arrays(cameras: list[rig.TakeCamera], frame_count: int, scratch: Path | None) -> dict:
     """Names, lenses and poses as the contract's camera variables; what is constant repeats for every frame."""
-    params = np.full((len(cameras), frame_count, MAX_CAMERA_PARAMS), np.nan)
-    world_to_camera = np.empty((len(cameras), frame_count, 3, 4))
+    params = camera_array((len(cameras), frame_count, MAX_CAMERA_PARAMS), np.float64, scratch)
+    world_to_camera = camera_array((len(cameras), frame_count, 3, 4), np.float64, scratch)
     for k, camera in enumerate(cameras):
-        params[k, :, : camera.camera.params.shape[-1]] = camera.camera.params
+        known = camera.camera.params
+        filling = np.full((*known.shape[:-1], MAX_CAMERA_PARAMS - known.shape[-1]), np.nan)
+        params[k] = np.concatenate([known, filling], axis=-1)
         world_to_camera[k] = camera.camera.world_to_camera
     return {
         "camera": [camera.name for camera in cameras],

@@ -8,8 +8,8 @@ person.
 import numpy as np
 
 from finepose_mp import geometry
-from finepose_mp.preprocessing.egohumans.findings import Findings
 from finepose_mp.preprocessing.egohumans.source import TakeError, TakeReader
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_pickle
 
 ANCHOR = "aria01"

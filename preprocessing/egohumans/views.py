@@ -1,13 +1,15 @@
 """The people of a take in every camera, true and detected, and what that says about the cameras."""
 
+from pathlib import Path
+
 import numpy as np
 
-from finepose_mp.cameras import Camera, lens_model
-from finepose_mp.preprocessing.egohumans import detections, rig
-from finepose_mp.preprocessing.egohumans.findings import Findings
-from finepose_mp.preprocessing.egohumans.layouts import LayoutReader
+from finepose_mp.cameras import lens_model
+from finepose_mp.preprocessing.egohumans import detections, outliers, rig
 from finepose_mp.preprocessing.egohumans.people import TakePoses
 from finepose_mp.preprocessing.egohumans.source import TakeReader
+from finepose_mp.preprocessing.findings import Findings
+from finepose_mp.preprocessing.spilling import SpilledArray, camera_array
 
 MIN_JOINTS_IN_VIEW = 5  # for a person to count as seen, as in the published annotations
 
@@ -27,17 +29,20 @@ def read_views(
     people: list[str],
     poses: TakePoses,
     findings: Findings,
-) -> dict[str, np.ndarray]:
-    """The contract's arrays (K, T, P, 17, ...) of what every camera sees: projected, detected, score and in view."""
+    scratch: Path | None = None,
+) -> dict[str, np.ndarray | SpilledArray]:
+    """The contract's arrays (K, T, P, 17, ...) of what every camera sees: projected, detected, score and in view.
+
+    Large ones lie in nameless files in the folder `scratch`.
+    """
     shape = (len(cameras), *poses.joint_status.shape)
     views = {
-        "joints_2d_projected": np.empty((*shape, 2), np.float32),
-        "joints_2d_detected": np.empty((*shape, 2), np.float32),
-        "detection_score": np.empty(shape, np.float32),
-        "in_view": np.empty(shape, np.uint8),
+        "joints_2d_projected": camera_array((*shape, 2), np.float32, scratch),
+        "joints_2d_detected": camera_array((*shape, 2), np.float32, scratch),
+        "detection_score": camera_array(shape, np.float32, scratch),
+        "in_view": camera_array(shape, np.uint8, scratch),
     }
     detections.check_detections(reader, cameras, frames, findings)
-    layouts = LayoutReader(detections.parse_detections)
     seen_by_anybody = np.zeros(shape[1:3], bool)
     for k, camera in enumerate(cameras):
         projected, places = rig.project_people(camera, poses.joints_3d_world)
@@ -46,11 +51,13 @@ def read_views(
             projected[:, wearer], places[:, wearer] = np.nan, rig.NOWHERE
         views["joints_2d_projected"][k], views["in_view"][k] = projected, places == rig.IN_VIEW
         seen_by_anybody |= _report_visibility(camera, places, findings)
-        detected, scores = detections.read_detections(reader, layouts, camera, frames, people, findings)
+        detected, scores = detections.read_detections(reader, camera, frames, people, findings)
         views["joints_2d_detected"][k], views["detection_score"][k] = detected, scores
         _check_reprojection(camera, poses.triangulated, detected, scores, findings)
+        outliers.check_detections(camera.name, frames, people, projected, detected, scores, findings)
     has_pose = (poses.joint_status > 0).any(axis=-1)
     _report_unseen(has_pose, seen_by_anybody, frames, people, findings)
+    outliers.check_reprojections(findings)
     return views
 
 
@@ -59,7 +66,7 @@ def _report_visibility(camera: rig.TakeCamera, places: np.ndarray, findings: Fin
 
     Whoever is not seen counts once, at the place where most of the unseen joints are.
     """
-    counts = np.stack([(places == place).sum(axis=-1) for place in range(len(rig.PLACES))], axis=-1)
+    counts = _counts(places)
     seen = counts[..., rig.IN_VIEW] >= MIN_JOINTS_IN_VIEW
     has_pose = counts[..., rig.NOWHERE] < places.shape[-1]
     others = counts.copy()
@@ -74,6 +81,13 @@ def _report_visibility(camera: rig.TakeCamera, places: np.ndarray, findings: Fin
     message = f"{camera.name}: of {int(has_pose.sum())} pairs of frame and person {listed}"
     findings.add("visibility.camera", "info", message, camera=camera.name, found=found)
     return seen
+
+
+def _counts(places: np.ndarray) -> np.ndarray:
+    """How many joints of places (T, P, J) are at each of `PLACES`: (T, P, number of places)."""
+    pairs, kinds = places.shape[0] * places.shape[1], len(rig.PLACES)
+    cells = np.arange(0, pairs * kinds, kinds)[:, None] + places.reshape(pairs, -1)
+    return np.bincount(cells.ravel(), minlength=pairs * kinds).reshape(*places.shape[:2], kinds)
 
 
 def _report_unseen(
@@ -103,14 +117,14 @@ def _check_reprojection(
     A joint that was detected and cannot be projected (it is behind the camera) counts as infinitely far off.
     """
     sample = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), _SAMPLED_FRAMES)).astype(int))
-    lens = _at_frames(camera.camera, sample)
+    lens = rig.at_frames(camera.camera, sample)
     reliable = (scores[sample] > RELIABLE_SCORE) & np.isfinite(triangulated[sample, ..., 0])
     if reliable.sum() < triangulated.shape[2]:  # less than a person's joints say nothing
         return
-    pixels = lens.project(lens.to_camera(triangulated[sample]))
-    residual = np.linalg.norm(pixels - detected[sample], axis=-1)[reliable]
+    offset = (lens.project(lens.to_camera(triangulated[sample])) - detected[sample])[reliable]
+    residual = np.sqrt(offset[:, 0] * offset[:, 0] + offset[:, 1] * offset[:, 1])
     residual = np.where(np.isfinite(residual), residual, np.inf)
-    median, tail = (float(np.quantile(residual, q, method="higher")) for q in (0.5, 0.9))
+    median, tail = (float(value) for value in np.quantile(residual, (0.5, 0.9), method="higher"))
     focal = float(np.median(lens_model(lens.model).terms(lens.params).focal[0]))
     limit = SUSPICIOUS_RESIDUAL * focal
     found = {"median_px": _number(median), "p90_px": _number(tail), "joints": len(residual)}
@@ -123,13 +137,6 @@ def _check_reprojection(
         expected={"median_px": round(limit, 1)},
         found=found,
     )
-
-
-def _at_frames(camera: Camera, t: np.ndarray) -> Camera:
-    """The same camera for some frames only."""
-    if camera.world_to_camera.ndim == 2:
-        return camera
-    return Camera(camera.model, camera.params[t], camera.image_size, camera.world_to_camera[t])
 
 
 def _number(value: float) -> float | None:

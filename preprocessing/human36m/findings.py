@@ -1,5 +1,7 @@
 """Findings of the Human3.6M converter: what was noticed about a clip and not hidden, as plain dictionaries."""
 
+from finepose_mp.preprocessing.findings import SEVERITIES
+
 # Every check by its stable name and what it expects.
 CHECKS: dict[str, str] = {
     "bones.length": "a subject's bones are as long as that subject's published skeleton",
@@ -22,8 +24,6 @@ CHECKS: dict[str, str] = {
     "poses.missing": "all joints have finite positions",
     "visibility": "the person is in view of all cameras",
 }
-
-SEVERITIES = ("info", "warning", "error")
 
 
 def finding(check: str, severity: str, message: str, **where: object) -> dict:

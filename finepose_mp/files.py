@@ -1,0 +1,35 @@
+"""Files: such that appear under their name when they are whole, and digests that identify them."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A path to write to, in the folder of `path` and with its suffix, that takes its name when the block succeeds.
+
+    The folder is made if need be; after an error nothing is left, and a previous file stays as it was.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is false.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal; the file is read in pieces. Raises OSError when it cannot be."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
