@@ -66,8 +66,8 @@ def list_tracks(data: DataConfig, split: str) -> list[Track]:
     """
     takes = _list_takes(data)
     _check_scenes(data, takes)
-    stored = {take.take: take.split for take in takes}
-    in_split = set(takes_of_split(stored, data.split_scheme, split))
+    stored, file_of = {take.take: take.split for take in takes}, {take.take: take.file for take in takes}
+    in_split = set(takes_of_split(stored, data.split_scheme, split, file_of=file_of))
     tracks = [
         track
         for take in sorted(takes, key=lambda take: take.take)

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-import numpy as np
-
 from finepose_mp.schema import SPLITS
 
 VALIDATION_FRACTION = 0.1  # of the official training takes, rounded, at least one
@@ -45,26 +43,33 @@ def sequence_split(attributes: Mapping, scheme: str) -> str:
     return split
 
 
-def takes_of_split(stored: Mapping[str, str], scheme: str, split: str, seed: int = VALIDATION_SEED) -> list[str]:
+def takes_of_split(
+    stored: Mapping[str, str],
+    scheme: str,
+    split: str,
+    seed: int = VALIDATION_SEED,
+    file_of: Mapping[str, object] | None = None,
+) -> list[str]:
     """The takes of one split, sorted.
 
     Official splits know no validation takes as a rule: whole training takes are then held out, chosen by `seed` and
-    the takes' names alone, so neither the order of files nor the test takes change the choice.
+    the takes' names alone, so neither the order of files nor the test takes change the choice. Each file holds out its
+    own, so that training on several data sets validates on all of them, the small ones too.
 
     Args:
         stored: take -> split stated in the file, as `sequence_split` returns it.
         scheme: "official" or "within_scene".
         split: "train", "val" or "test".
+        file_of: take -> file that it is in; None: all are in one.
 
     Raises:
         DataError: unknown split, or the only training take would have to be held out.
     """
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-    takes = {s: sorted(take for take, found in stored.items() if found == s) for s in SPLITS}
-    if scheme == "official" and split != "test" and not takes["val"]:
-        takes["train"], takes["val"] = _hold_out(takes["train"], seed)
-    return takes[split]
+    if scheme == "official" and split != "test":
+        stored = {**stored, **dict.fromkeys(_held_out(stored, seed, file_of or {}), "val")}
+    return sorted(take for take, found in stored.items() if found == split)
 
 
 def assert_no_leak(splits: Mapping[str, Iterable[HasTake]]) -> None:
@@ -87,19 +92,29 @@ def assert_no_leak(splits: Mapping[str, Iterable[HasTake]]) -> None:
                 )
 
 
-def _hold_out(takes: list[str], seed: int) -> tuple[list[str], list[str]]:
-    """Training and validation takes out of the sorted official training takes."""
-    if not takes:
-        return [], []
-    if len(takes) == 1:
-        raise DataError(
-            f"the official split has one training take ({takes[0]}), so none can be held out for validation; "
-            "add files to data.files, or set data.split_scheme to within_scene"
-        )
+def _held_out(stored: Mapping[str, str], seed: int, file_of: Mapping[str, object]) -> list[str]:
+    """Official training takes that are to validate, from every file that states none; one take trains in any case."""
+    files: dict[object, list[str]] = {}
+    for take in sorted(stored):
+        files.setdefault(file_of.get(take), []).append(take)
+    validated = [any(stored[take] == "val" for take in takes) for takes in files.values()]
+    training = [[take for take in takes if stored[take] == "train"] for takes in files.values()]
+    undivided = [takes for takes, done in zip(training, validated, strict=True) if takes and not done]
+    divisible = [takes for takes in undivided if len(takes) > 1]
+    if undivided and not divisible and not any(validated):
+        divisible = [sorted(take for takes in undivided for take in takes)]  # files of one take each
+        if len(divisible[0]) == 1:
+            raise DataError(
+                f"the official split has one training take ({divisible[0][0]}), so none can be held out for "
+                "validation; add files to data.files, or set data.split_scheme to within_scene"
+            )
+    return [take for takes in divisible for take in _drawn(takes, seed)]
+
+
+def _drawn(takes: list[str], seed: int) -> list[str]:
     from sklearn.model_selection import GroupShuffleSplit  # here: over a second at import that no worker needs
 
     count = max(1, round(VALIDATION_FRACTION * len(takes)))
     splitter = GroupShuffleSplit(n_splits=1, test_size=count, random_state=seed)
-    kept, held_out = next(splitter.split(takes, groups=takes))
-    names = np.array(takes, dtype=object)
-    return sorted(names[kept]), sorted(names[held_out])
+    _, drawn = next(splitter.split(takes, groups=takes))
+    return [takes[number] for number in drawn]

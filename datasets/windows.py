@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.augmentation import mirror
@@ -13,7 +13,7 @@ from finepose_mp.datasets.cache import TrackCache
 from finepose_mp.datasets.index import Track, Windows, evaluation_windows, list_tracks, training_windows
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.datasets.splits import DataError
-from finepose_mp.skeletons import joint_set
+from finepose_mp.skeletons import joint_set, joint_sources
 
 _PER_FRAME = (
     *("input_2d", "input_px", "input_score", "input_mask", "target_3d", "target_mask", "in_view"),
@@ -42,6 +42,7 @@ class WindowDataset(Dataset):
         self.tracks = list_tracks(data, split)
         if training:
             _check_window_fits(data, split, self.tracks)
+            _check_joints(data, self.tracks)
         self._data = data
         self._joints = joint_set(data.joint_set)
         self._seed = seed
@@ -121,9 +122,31 @@ class WindowDataset(Dataset):
         return {**sample, "frame_mask": frame_mask.copy(), "score_mask": windows.score_mask[row].copy()}
 
 
-def collate(samples: list[dict]) -> dict:
+class Batch(dict):
+    """A batch by name: tensors (B, ...) and lists of B texts.
+
+    Between processes it travels as bytes through a pipe. Torch would pass a file descriptor for every tensor, which
+    takes ten times as long as copying windows of keypoints does, and can run out of descriptors.
+    """
+
+    def __reduce__(self) -> tuple:
+        return _received, ({k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in self.items()},)
+
+
+def collate(samples: list[dict]) -> Batch:
     """A batch: tensors stacked to (B, ...), numbers as tensors (B,), texts as lists of B."""
-    return default_collate(samples)
+    batch = Batch()
+    for name, first in samples[0].items():
+        values = [sample[name] for sample in samples]
+        if isinstance(first, torch.Tensor):
+            batch[name] = torch.stack(values)
+        else:
+            batch[name] = values if isinstance(first, str) else torch.tensor(values)
+    return batch
+
+
+def _received(arrays: dict) -> Batch:
+    return Batch({k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()})
 
 
 def sample_bits(seed: int, epoch: int, index: int) -> tuple[int, bool]:
@@ -155,4 +178,15 @@ def _check_window_fits(data: DataConfig, split: str, tracks: list[Track]) -> Non
         raise DataError(
             f"data.window is {data.window} frames, but the longest take of split {split} has {longest}: "
             f"every window would be padded; set data.window to {longest} or less"
+        )
+
+
+def _check_joints(data: DataConfig, tracks: list[Track]) -> None:
+    """Refuses sets of detectors (hands, faces) for files of body joints: most of a pose would never be trained."""
+    sets = sorted({track.joint_set or data.joint_set for track in tracks})
+    known = [any(sources) for sources in zip(*(joint_sources(name, data.joint_set) for name in sets), strict=True)]
+    if sum(known) < len(known) / 2:
+        raise DataError(
+            f"data.joint_set is {data.joint_set}, but files with {' and '.join(sets)} determine {sum(known)} of its "
+            f"{len(known)} joints, and the others would never be trained; set it to {' or '.join(sets)}"
         )

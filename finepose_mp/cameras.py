@@ -88,7 +88,7 @@ def unproject(pixels: Array, model: str, params: Array) -> Array:
     xp = array_namespace(pixels)
     angle_limit = as_array_like(max_angle(model, params), pixels)
     terms = lens.terms(as_array_like(params, pixels))
-    known = xp.isfinite(pixels).all(axis=-1)
+    known = xp.isfinite(pixels[..., 0]) & xp.isfinite(pixels[..., 1])
     # Missing keypoints arrive as NaN, which would keep the iterations from converging.
     pixels = xp.where(known[..., None], pixels, 0.0)
     x, y = undistort(

@@ -28,6 +28,7 @@ from finepose_mp.geometry import Array, array_namespace
 
 # No model is used closer than this to 90 degrees from the axis, where x/z leaves the range of float32 polynomials.
 WIDEST_ANGLE = np.pi / 2 - 1e-5
+_PLAIN_STEPS = 6
 
 
 class Terms(NamedTuple):
@@ -38,6 +39,11 @@ class Terms(NamedTuple):
     radial: tuple[Array, ...]
     tangential: tuple[Array, ...]
     prism: tuple[Array, ...]
+
+    def at(self, points: Array) -> Terms:
+        """The parameters of the points (...) where that mask is True."""
+        xp = array_namespace(points)
+        return Terms(*(tuple(xp.broadcast_to(value, points.shape)[points] for value in role) for role in self))
 
 
 @dataclass(frozen=True)
@@ -161,32 +167,61 @@ def distort(lens: LensModel, terms: Terms, x: Array, y: Array, toolkit_form: boo
         x, y = x * scale, y * scale
         shift_x, shift_y = _shift(lens, terms, x, y, toolkit_form)
         return x + shift_x, y + shift_y
-    return _shifted(lens, terms, x, y)
+    gain = _polynomial(terms.radial, x * x + y * y)
+    shift_x, shift_y = _shift(lens, terms, x, y, toolkit_form)
+    return x * gain + shift_x, y * gain + shift_y
 
 
 def undistort(lens: LensModel, terms: Terms, u: Array, v: Array, angle_limit: Array) -> tuple[Array, Array]:
     """(X/Z, Y/Z) of distorted coordinates, the inverse of `distort`; NaN where nothing within `angle_limit` maps there.
 
-    Newton's method for the shift, and for the radial polynomial kept inside a bracket.
+    A few plain steps of Newton's method, which nearly all points are content with. The others, close to where the lens
+    stops increasing or beyond it, are found inside a bracket.
     """
     xp = array_namespace(u)
     radius_limit = xp.tan(angle_limit)
     # Points without a solution may send Newton's method to infinity; the check that follows finds them.
     with np.errstate(all="ignore"):
         if lens.fisheye:
-            x, y = _undo_shift(lens, terms._replace(radial=()), u, v, u, v)
-            x, y = _undo_radial(terms, x, y, angle_limit, tangent=True)
-        else:
-            # Where the radial polynomial is nearly flat, Newton's method in two dimensions needs a start this close.
-            x, y = _undo_radial(terms, u, v, radius_limit, tangent=False)
-            for _ in range(2 if terms.tangential else 0):
-                shift_x, shift_y = _shift(lens, terms, x, y)
-                x, y = _undo_radial(terms, u - shift_x, v - shift_y, radius_limit, tangent=False)
-            x, y = _undo_shift(lens, terms, u, v, x, y)
-        u_again, v_again = distort(lens, terms, x, y)
-        error = xp.hypot(u_again - u, v_again - v)
-        solved = error < float(xp.finfo(u.dtype).eps) ** 0.5 * (1 + xp.hypot(u, v))
+            return _undistort_fisheye(lens, terms, u, v, angle_limit, radius_limit)
+        x, y, solved = _undo_shift(lens, terms, u, v, *_first_guess(lens, terms, u, v), _PLAIN_STEPS)
         solved = solved & (xp.hypot(x, y) < radius_limit)
+        x, y = xp.where(solved, x, xp.nan), xp.where(solved, y, xp.nan)
+        if not solved.all():
+            rest = ~solved
+            x[rest], y[rest] = _undistort_carefully(
+                lens, terms.at(rest), u[rest], v[rest], xp.broadcast_to(radius_limit, rest.shape)[rest]
+            )
+    return x, y
+
+
+def _undistort_fisheye(
+    lens: LensModel, terms: Terms, u: Array, v: Array, angle_limit: Array, radius_limit: Array
+) -> tuple[Array, Array]:
+    x, y, _ = _undo_shift(lens, terms._replace(radial=()), u, v, u, v)
+    x, y = _undo_radial(terms, x, y, angle_limit, tangent=True)
+    return _where_solved(lens, terms, u, v, x, y, radius_limit)
+
+
+def _undistort_carefully(lens: LensModel, terms: Terms, u: Array, v: Array, radius_limit: Array) -> tuple[Array, Array]:
+    # Where the radial polynomial is nearly flat, Newton's method in two dimensions needs a start this close.
+    x, y = _undo_radial(terms, u, v, radius_limit, tangent=False)
+    for _ in range(2 if terms.tangential else 0):
+        shift_x, shift_y = _shift(lens, terms, x, y)
+        x, y = _undo_radial(terms, u - shift_x, v - shift_y, radius_limit, tangent=False)
+    x, y, _ = _undo_shift(lens, terms, u, v, x, y)
+    return _where_solved(lens, terms, u, v, x, y, radius_limit)
+
+
+def _where_solved(
+    lens: LensModel, terms: Terms, u: Array, v: Array, x: Array, y: Array, radius_limit: Array
+) -> tuple[Array, Array]:
+    """(x, y), NaN where they do not lead back to (u, v) or lie beyond the limit."""
+    xp = array_namespace(u)
+    u_again, v_again = distort(lens, terms, x, y)
+    error = xp.hypot(u_again - u, v_again - v)
+    solved = error < float(xp.finfo(u.dtype).eps) ** 0.5 * (1 + xp.hypot(u, v))
+    solved = solved & (xp.hypot(x, y) < radius_limit)
     return xp.where(solved, x, xp.nan), xp.where(solved, y, xp.nan)
 
 
@@ -207,49 +242,66 @@ def _shift(lens: LensModel, terms: Terms, x: Array, y: Array, toolkit_form: bool
     return shift_x, shift_y
 
 
-def _shifted(lens: LensModel, terms: Terms, x: Array, y: Array) -> tuple[Array, Array]:
-    """g(rho) (x, y) plus the shift at (x, y): a whole perspective model, or the second half of a fisheye one."""
-    gain = _polynomial(terms.radial, x * x + y * y)
-    shift_x, shift_y = _shift(lens, terms, x, y)
-    return x * gain + shift_x, y * gain + shift_y
+def _shifted_with_slopes(lens: LensModel, terms: Terms, x: Array, y: Array) -> tuple[Array, ...]:
+    """g(rho) (x, y) plus the shift at (x, y), with its derivatives: u, v, du/dx, du/dy, dv/dx, dv/dy.
 
-
-def _shifted_jacobian(lens: LensModel, terms: Terms, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """d/dx and d/dy of the first, then of the second result of `_shifted`."""
-    rho2 = x * x + y * y
-    (px, py), m = terms.tangential, lens.tangential_factor
-    gain, slope_x, slope_y = _polynomial(terms.radial, rho2), 0.0, 0.0
+    A whole perspective model, or the second half of a fisheye one. As one factor and one offset for both coordinates,
+    u = h x + offset_x with h = g(rho) + m (p_x x + p_y y) and offset_x = p_x rho^2 + s_0 rho^2 + s_1 rho^4, because
+    this is where reading through a lens spends its time.
+    """
+    (px, py), m, rho2 = terms.tangential or (0.0, 0.0), lens.tangential_factor, x * x + y * y
+    h = _polynomial(terms.radial, rho2, 1 + (m * px * x + m * py * y))
+    h_x, h_y = m * px, m * py
     if terms.radial:
         # 2 dg/d(rho^2) = 2 (k_1 + 2 k_2 rho^2 + 3 k_3 rho^4 + ...)
-        gain_slope = 2 * _polynomial([(i + 2) * k for i, k in enumerate(terms.radial[1:])], rho2, terms.radial[0])
-        slope_x, slope_y = gain_slope * x, gain_slope * y
+        slope = _polynomial([2 * (i + 2) * k for i, k in enumerate(terms.radial[1:])], rho2, 2 * terms.radial[0])
+        h_x, h_y = slope * x + h_x, slope * y + h_y
+    offset_x, offset_y, o_x, o_y = (
+        px * rho2,
+        py * rho2,
+        2 * px,
+        2 * py,
+    )  # the offsets' slopes are o_x (x, y), o_y (x, y)
     if terms.prism:
         s0, s1, s2, s3 = terms.prism
-        slope_x, slope_y = slope_x + 2 * (s0 + 2 * s1 * rho2), slope_y + 2 * (s2 + 2 * s3 * rho2)
+        offset_x, offset_y = offset_x + (s0 + s1 * rho2) * rho2, offset_y + (s2 + s3 * rho2) * rho2
+        o_x, o_y = o_x + 2 * s0 + 4 * s1 * rho2, o_y + 2 * s2 + 4 * s3 * rho2
     return (
-        gain + x * slope_x + 2 * px * x * (1 + m) + m * py * y,
-        y * slope_x + 2 * px * y + m * py * x,
-        x * slope_y + 2 * py * x + m * px * y,
-        gain + y * slope_y + 2 * py * y * (1 + m) + m * px * x,
+        *(h * x + offset_x, h * y + offset_y),
+        *(h + (h_x + o_x) * x, h_y * x + o_x * y),
+        *(h_x * y + o_y * x, h + (h_y + o_y) * y),
     )
 
 
-def _undo_shift(lens: LensModel, terms: Terms, u: Array, v: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """(x, y) whose `_shifted` is (u, v), by Newton's method from the given start."""
-    if not terms.tangential:
-        return x, y
+def _first_guess(lens: LensModel, terms: Terms, u: Array, v: Array) -> tuple[Array, Array]:
+    """About the (x, y) of (u, v), by the radial polynomial's inverse as a series up to the seventh order."""
+    k1, k2, k3, *_ = (*terms.radial, 0.0, 0.0, 0.0)
+    inverse = (-k1, 3 * k1 * k1 - k2, 8 * k1 * k2 - 12 * k1**3 - k3)
+    scale = _polynomial(inverse, u * u + v * v)
+    shift_x, shift_y = _shift(lens, terms, u * scale, v * scale)
+    u, v = u - shift_x, v - shift_y
+    scale = _polynomial(inverse, u * u + v * v)
+    return u * scale, v * scale
+
+
+def _undo_shift(
+    lens: LensModel, terms: Terms, u: Array, v: Array, x: Array, y: Array, steps: int = 20
+) -> tuple[Array, Array, Array]:
+    """(x, y) that `_shifted_with_slopes` maps to (u, v), by Newton's method from the given start; where it arrived."""
     xp = array_namespace(u)
-    for _ in range(20):
-        error_x, error_y = _shifted(lens, terms, x, y)
+    if not (terms.radial or terms.tangential or terms.prism):
+        return u, v, xp.ones_like(u, dtype=bool)
+    for _ in range(steps):
+        error_x, error_y, xx, xy, yx, yy = _shifted_with_slopes(lens, terms, x, y)
         error_x, error_y = error_x - u, error_y - v
-        xx, xy, yx, yy = _shifted_jacobian(lens, terms, x, y)
         determinant = xx * yy - xy * yx
         step_x = (yy * error_x - xy * error_y) / determinant
         step_y = (xx * error_y - yx * error_x) / determinant
         x, y = x - step_x, y - step_y
-        if not (xp.hypot(step_x, step_y) > _tolerance(u) * (1 + xp.hypot(x, y))).any():
+        arrived = xp.abs(step_x) + xp.abs(step_y) <= _last_step(u) * (1 + xp.abs(x) + xp.abs(y))
+        if arrived.all():
             break
-    return x, y
+    return x, y, arrived
 
 
 def _undo_radial(terms: Terms, u: Array, v: Array, limit: Array, tangent: bool) -> tuple[Array, Array]:
@@ -263,19 +315,39 @@ def _undo_radial(terms: Terms, u: Array, v: Array, limit: Array, tangent: bool) 
 
 
 def _undo_polynomial(radial: tuple[Array, ...], target: Array, limit: Array) -> Array:
-    """t in [0, limit] with t g(t) = target, by Newton's method with bisection as the fallback; 0 if there is none."""
-    if not radial:
-        return array_namespace(target).minimum(target, limit)
+    """t in [0, limit] with t g(t) = target, by Newton's method with bisection as the fallback; 0 if there is none.
+
+    The polynomial increases up to the limit, so that a solution found there is the only one.
+    """
     xp = array_namespace(target)
+    if not radial:
+        return xp.minimum(target, limit)
     target = xp.where(target < limit * _polynomial(radial, limit * limit), target, 0.0)
-    derivative = tuple((2 * i + 3) * k for i, k in enumerate(radial))
+    derivative = _derivative(radial)
+    t = xp.minimum(target, limit)
+    for _ in range(_PLAIN_STEPS):
+        step = (t * _polynomial(radial, t * t) - target) / _polynomial(derivative, t * t)
+        t = t - step
+        arrived = (xp.abs(step) <= _last_step(t) * (1 + t)) & (t >= 0) & (t <= limit)
+        if arrived.all():
+            return t
+    rest = ~arrived
+    t = xp.where(arrived, t, 0.0)
+    of_rest = tuple(xp.broadcast_to(k, rest.shape)[rest] for k in radial)
+    t[rest] = _undo_polynomial_in_bracket(of_rest, target[rest], xp.broadcast_to(limit, rest.shape)[rest])
+    return t
+
+
+def _undo_polynomial_in_bracket(radial: tuple[Array, ...], target: Array, limit: Array) -> Array:
+    xp = array_namespace(target)
+    derivative = _derivative(radial)
     low, high = xp.zeros_like(target), limit + xp.zeros_like(target)
     t, last_step = xp.minimum(target, high), high
     for _ in range(100):
         error = t * _polynomial(radial, t * t) - target
         low, high = xp.where(error < 0, t, low), xp.where(error < 0, high, t)
         newton = t - error / _polynomial(derivative, t * t)
-        newton_step, tolerance = xp.abs(newton - t), _tolerance(t) * (1 + t)
+        newton_step, tolerance = xp.abs(newton - t), 4 * _epsilon(t) * (1 + t)
         trusted = (newton >= low) & (newton <= high) & (2 * newton_step < last_step) | (newton_step <= tolerance)
         new = xp.where(trusted, newton, (low + high) / 2)
         t, last_step = new, xp.abs(new - t)
@@ -284,6 +356,15 @@ def _undo_polynomial(radial: tuple[Array, ...], target: Array, limit: Array) -> 
     return t
 
 
-def _tolerance(array: Array) -> float:
-    """A few units in the last place at 1, where Newton's method has nothing more to give."""
-    return 4 * float(array_namespace(array).finfo(array.dtype).eps)
+def _derivative(radial: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Coefficients of d(t g(t))/dt as those of g."""
+    return tuple((2 * i + 3) * k for i, k in enumerate(radial))
+
+
+def _last_step(array: Array) -> float:
+    """A step of Newton's method after which none is needed: the error is about its square."""
+    return 0.1 * _epsilon(array) ** 0.5
+
+
+def _epsilon(array: Array) -> float:
+    return float(array_namespace(array).finfo(array.dtype).eps)

@@ -86,6 +86,7 @@ H36M17 = JointSet(
     root_joints=(0,),
 )
 
+# head_top hangs on the head as in the dataset's tree of 28 joints; its table of these 17 hangs both on the neck.
 MPI17 = JointSet(
     name="mpi17",
     joints=_names(

@@ -233,6 +233,30 @@ def test_validation_takes_of_the_dataset_itself_are_used():
     assert takes_of_split(stored, "official", "val") == ["b"]
 
 
+def test_every_file_holds_out_validation_takes_of_its_own():
+    file_of = {**{f"large{i:03d}": "large.h5" for i in range(150)}, **{f"small{i}": "small.h5" for i in range(4)}}
+    stored = dict.fromkeys(file_of, "train")
+    together = takes_of_split(stored, "official", "val", file_of=file_of)
+    alone = [
+        takes_of_split({take: "train" for take in stored if file_of[take] == file}, "official", "val")
+        for file in ("large.h5", "small.h5")
+    ]
+    assert together == alone[0] + alone[1] and [len(takes) for takes in alone] == [15, 1]
+
+
+@pytest.mark.parametrize(
+    "states_validation, held_out",
+    [(False, 1), (True, 0)],
+    ids=["one of two files' only takes", "another file has validation takes, the only take of this one trains"],
+)
+def test_files_of_one_training_take(states_validation, held_out):
+    file_of = {"a": "a.h5", "b": "b.h5", "c": "b.h5"}
+    stored = {"a": "train", "b": "train", "c": "val" if states_validation else "test"}
+    validation = takes_of_split(stored, "official", "val", file_of=file_of)
+    assert len(set(validation) - {"c"}) == held_out
+    assert len(takes_of_split(stored, "official", "train", file_of=file_of)) == 2 - held_out
+
+
 def test_a_single_training_take_cannot_be_held_out(tmp_path):
     path = write_contract_file(tmp_path / "a.h5", scenes=("Tennis", "Tagging"), takes_per_scene=1, frames=5)
     for split in ("train", "val"):

@@ -116,6 +116,15 @@ def test_sets_with_the_same_joints_in_another_order_lose_nothing(tmp_path):
         np.testing.assert_array_equal(two[array][:, order], one[array])
 
 
+def test_a_set_of_joints_that_no_file_has_most_of_is_refused_for_training(people):
+    def windows(joints):
+        return WindowDataset(config(people, joint_set=joints, split_scheme="within_scene"), "train", training=True)
+
+    with pytest.raises(DataError, match=r"wholebody133, but files with coco17 determine 17 of its 133 .* to coco17"):
+        windows("wholebody133")
+    assert len(windows("body25"))  # all but the feet
+
+
 def test_files_of_several_joint_sets_fill_one_batch(people, tmp_path):
     lab = write_lab_file(
         tmp_path / "lab.h5", [Clip("S1/Walking", "Walking", split="train")], joints="mpi17", dataset="lab", fps=20

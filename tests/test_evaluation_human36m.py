@@ -15,8 +15,8 @@ from finepose_mp import evaluation, runs
 from finepose_mp.datasets.index import evaluation_windows, list_tracks
 from finepose_mp.datasets.reader import TrackReader, read_track
 from finepose_mp.evaluation import EvaluationError, Options, evaluate, preparation
-from finepose_mp.evaluation.human36m import ACTIONS, ALL_FRAMES, MEAN_OF_ACTIONS
-from finepose_mp.evaluation.human36m_published import PUBLISHED
+from finepose_mp.evaluation.human36m.protocol import ACTIONS, ALL_FRAMES, MEAN_OF_ACTIONS
+from finepose_mp.evaluation.human36m.published import PUBLISHED
 from finepose_mp.inference.lifting import lift_windows
 from finepose_mp.preprocessing.human36m import dataset, synthetic
 from finepose_mp.preprocessing.human36m.archive import find_archive

@@ -255,12 +255,15 @@ def test_one_subjects_folder_can_be_converted_alone(archives, tmp_path):
 
 
 def test_the_benchmark_says_what_a_conversion_costs(tmp_path):
-    command = [sys.executable, REPOSITORY / "tools" / "benchmark_human36m.py", "--folder", tmp_path, "--clips", "1"]
-    result = subprocess.run([*map(str, command), "--jobs", "1"], capture_output=True, text=True)
+    command = [sys.executable, REPOSITORY / "tools" / "benchmark.py", "human36m", "--folder", tmp_path, "--clips", "1"]
+    numbers = tmp_path / "numbers.json"
+    result = subprocess.run([*map(str, command), "--jobs", "1", "--json", numbers], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert f"official, jobs 1: {facts.find_clip('S1', 'Directions 1').frames} frames in" in result.stdout
+    [row] = json.loads(numbers.read_text())["human36m"]
+    assert row["jobs"] == 1 and row["frames"] == facts.find_clip("S1", "Directions 1").frames
+    assert 0 < row["cpu_seconds"] and row["peak_mb"] > 10
     digest = full_size.data_digest(tmp_path / "official_1_jobs.h5")
-    assert result.stdout.split("data ")[1].strip() == digest[:16]
+    assert row["data"] == digest[:16] and f"data {digest[:16]}" in result.stdout
     with h5py.File(tmp_path / "official_1_jobs.h5", "r+") as file:
         file["S1/Directions 1/joints_3d_world"][7, 0, 3, 1] += 1e-6
     assert full_size.data_digest(tmp_path / "official_1_jobs.h5") != digest
@@ -269,10 +272,10 @@ def test_the_benchmark_says_what_a_conversion_costs(tmp_path):
 def test_memory_of_all_processes_is_counted_together():
     child = "import time; block = b'x' * (40 << 20); time.sleep(1)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    alone = full_size.run_and_watch([sys.executable, "-c", child]).peak_bytes
-    together = full_size.run_and_watch([sys.executable, "-c", parent]).peak_bytes
+    alone = full_size.run_and_watch([sys.executable, "-c", child]).peak_mb
+    together = full_size.run_and_watch([sys.executable, "-c", parent]).peak_mb
     if alone is None:
         pytest.skip("this system does not tell the memory of a process")
-    assert together > alone > 40 << 20
+    assert together > alone > 40
     with pytest.raises(RuntimeError, match="no such luck"):
         full_size.run_and_watch([sys.executable, "-c", "raise SystemExit('no such luck')"])

@@ -52,6 +52,20 @@ def test_pixels_that_no_direction_reaches_have_no_ray(model, params):
     assert np.isfinite(rays).all(axis=-1).tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize("model, params", [("opencv_fisheye", FISHEYE), ("brown_conrady", BROWN)])
+def test_rays_up_to_the_edge_whatever_else_is_asked_for(model, params):
+    """Most pixels are inverted in a few steps, those at the edge with care; neither disturbs the other."""
+    shares = np.array([0.0, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999])
+    angles = shares * max_angle(model, params)
+    turn = np.arange(len(angles))
+    points = np.stack([np.tan(angles) * np.cos(turn), np.tan(angles) * np.sin(turn), np.ones_like(angles)], axis=-1)
+    pixels = np.concatenate([project(points, model, params), [[1e4, 1e4], [np.nan, 0]]])
+    rays = unproject(pixels, model, params)
+    np.testing.assert_allclose(rays[:-2], points[:, :2], rtol=0, atol=1e-9)
+    assert np.isnan(rays[-2:]).all()
+    np.testing.assert_allclose(np.stack([unproject(p, model, params) for p in pixels]), rays, rtol=0, atol=1e-12)
+
+
 def test_angle_is_found_once_per_distinct_coefficients(monkeypatch):
     calls = []
     roots = np.roots

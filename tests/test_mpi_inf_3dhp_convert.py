@@ -188,25 +188,36 @@ def test_community_files_say_themselves_which_skeleton_they_hold(tmp_path):
         assert np.nanmedian(reprojection(sequence)[..., CONSISTENT]) < 0.005
     universal = convert(tmp_path / "univ", tmp_path / "univ.h5")
     for name, sequence in universal.items():
-        np.testing.assert_array_equal(sequence.joints_3d_world, sequence.joints_3d_universal_world)
         found = found_checks(sequence)
+        assert not [check for check, finding in found.items() if finding["severity"] == "error"]
         assert "univ_annot3 alone" in found["universal.only"]["message"]
         assert f"{UNIVERSAL_SCALE:.3f}" in found["universal.scale"]["message"]
         pelvis = metric[name].joints_3d_world[:, :, 14, None]
         scaled = pelvis + UNIVERSAL_SCALE * (metric[name].joints_3d_world - pelvis)
-        np.testing.assert_allclose(sequence.joints_3d_world, scaled, atol=3e-5)
+        np.testing.assert_allclose(sequence.joints_3d_universal_world, scaled, atol=3e-5)
+        np.testing.assert_allclose(sequence.joints_3d_world, metric[name].joints_3d_world, atol=3e-5)
         np.testing.assert_array_equal(sequence.joints_2d_projected, metric[name].joints_2d_projected)
     np.testing.assert_array_equal(metric["TS6"].valid_frame, tests["TS6"].valid)
     assert metric["TS6"].activity is None
 
 
-def test_universal_poses_with_limbs_of_their_own_scale_are_still_universal(tmp_path):
-    raw = make_test("TS6")
-    arms = [3, 4, 6, 7]
-    raw.universal[0][:, arms] += 30.0
+@pytest.mark.parametrize(
+    "joints, scale_known", [([3, 4, 6, 7], False), ([10, 13], True)], ids=["arms", "ankles, as in some frames of TS6"]
+)
+def test_universal_poses_with_limbs_of_their_own_scale_stay_universal(tmp_path, joints, scale_known):
+    raw, train = make_test("TS6"), training(frames=20)
+    raw.universal[0][:, joints] += 30.0
+    train.universal[:, :, np.array(facts.JOINTS_OF_28)[joints]] += 30.0
     write_community(tmp_path / "raw" / "data_test_3dhp.npz", {"TS6": raw}, "universal")
-    finding = found_checks(convert(tmp_path / "raw", tmp_path / "out.h5")["TS6"])["universal.scale"]
-    assert finding["severity"] == "warning"
+    write_community(tmp_path / "raw" / "data_train_3dhp.npz", {"S1/Seq1": train}, "universal")
+    for name, sequence in convert(tmp_path / "raw", tmp_path / "out.h5").items():
+        found = found_checks(sequence)
+        assert found["universal.scale"]["severity"] == ("info" if scale_known else "warning"), name
+        assert found["universal.only"]["severity"] == "warning"
+        assert "reprojection.residual" not in found, "the 2D is that of the recorded pose, and right"
+        np.testing.assert_array_equal(sequence.joints_3d_world, sequence.joints_3d_universal_world)
+        raw_pixels = {"TS6": raw.pixels[0], "S1/Seq1": train.pixels[0][:, np.array(facts.JOINTS_OF_28)]}[name]
+        np.testing.assert_allclose(sequence.joints_2d_projected[0, :, 0], raw_pixels, rtol=1e-6)
 
 
 def test_metric_and_universal_community_files_together_equal_the_official_ones(tmp_path):

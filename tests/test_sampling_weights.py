@@ -30,9 +30,10 @@ def order(epoch=0, seed=0, weights=WEIGHTS):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Eight and four training windows of 9 frames; the second file also has the validation take."""
+    """Eight and four training windows of 9 frames, and a validation take in each file."""
     folder = tmp_path_factory.mktemp("files")
     one = [Clip(f"S{n}/Walking", "Walking", frames=36, split="train") for n in (1, 5)]
+    one += [Clip("S8/Walking", "Walking", frames=9, split="val")]
     two = [Clip("S6/Posing", "Posing", frames=36, split="train"), Clip("S7/Posing", "Posing", frames=9, split="val")]
     return [
         write_lab_file(folder / "one.h5", one, views=1),

@@ -1,21 +1,32 @@
-"""Measures what things cost: python tools/benchmark.py {convert,load,train,infer,all}.
+"""Measures what things cost: python tools/benchmark.py {convert,human36m,load,evaluate,train,infer,all}.
 
-Costs are ratios to a yardstick that runs between the repeats, so that they can be compared between machines and do not
-move when somebody else uses this one.
+convert     EgoHumans takes (--raw), beside reading their files
+human36m    a made-up Human3.6M of the true size, written to --folder: time, memory, and whether --jobs change the data
+load        windows of a converted file (--data), in the first epoch and in later ones
+evaluate    MPI-INF-3DHP's evaluation of as many frames as its test set has, beside its transcription with loops
+train       steps of training, by arms that differ in one thing
+infer       passes of inference, likewise
+
+Costs of train and infer are ratios to a yardstick that runs between the repeats, so that they can be compared between
+machines and do not move when somebody else uses this one.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from finepose_mp import benchmark
-from finepose_mp.benchmark.arms import preset_arms
+from finepose_mp.benchmark.arms import hungriest_arm, preset_arms
 from finepose_mp.benchmark.measuring import BenchmarkError, has_compiler
 from finepose_mp.config import DataConfig
+from finepose_mp.evaluation.mpi_inf_3dhp.reference import speed_ratio
+from finepose_mp.preprocessing.human36m import full_size
+from finepose_mp.schema import CAMERA_KINDS, open_file
 
 
 def main() -> int:
@@ -35,12 +46,13 @@ def run(arguments: argparse.Namespace) -> dict:
     print(", ".join(f"{key} {value}" for key, value in around.items() if value is not None))
     found, everything = dict(around), arguments.what == "all"
     if arguments.what == "convert" or (everything and arguments.raw):
-        found["convert"] = asdict(benchmark.measure_conversion(arguments.raw, arguments.jobs))
-        _print_values("convert", found["convert"])
+        found["convert"] = _rows("convert", (_conversion(arguments, jobs) for jobs in arguments.jobs))
+    if arguments.what == "human36m" or (everything and arguments.folder):
+        found["human36m"] = _rows("human36m", _human36m(arguments))
     if arguments.what == "load" or (everything and arguments.data):
-        found["load"] = [asdict(_loading(arguments, workers)) for workers in arguments.workers]
-        for row in found["load"]:
-            _print_values("load", row)
+        found["load"] = _rows("load", _loads(arguments))
+    if arguments.what in ("evaluate", "all"):
+        found["evaluate"] = _rows("evaluate", [speed_ratio()])
     if arguments.what in ("train", "infer", "all"):
         found |= benchmark.as_json(_measure(arguments), around)
     return found
@@ -57,12 +69,15 @@ def _measure(arguments: argparse.Namespace) -> list[benchmark.Measurement]:
     return measurements
 
 
-def _arms(arguments: argparse.Namespace) -> list[benchmark.Arm]:
-    sizes = benchmark.Sizes(
+def _sizes(arguments: argparse.Namespace) -> benchmark.Sizes:
+    return benchmark.Sizes(
         *(arguments.width, arguments.depth, arguments.heads),
         *(arguments.text_width, arguments.text_depth, arguments.text_heads),
     )
-    compiler, arms = has_compiler(), []
+
+
+def _arms(arguments: argparse.Namespace) -> list[benchmark.Arm]:
+    sizes, compiler, arms = _sizes(arguments), has_compiler(), []
     if arguments.what in ("train", "all"):
         arms += benchmark.training_arms(sizes, arguments.windows, arguments.batches, compiler)
     if arguments.what in ("infer", "all"):
@@ -76,20 +91,69 @@ def _arms(arguments: argparse.Namespace) -> list[benchmark.Arm]:
     return wanted
 
 
-def _loading(arguments: argparse.Namespace, workers: int) -> benchmark.data.Loading:
+def _conversion(arguments: argparse.Namespace, jobs: int) -> dict:
+    if arguments.raw is None:
+        raise ValueError("convert needs --raw DIR, EgoHumans takes")
+    return asdict(benchmark.measure_conversion(arguments.raw, jobs))
+
+
+def _human36m(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Costs of the command that a user would give, in a process of its own."""
+    if arguments.folder is None:
+        raise ValueError("human36m needs --folder DIR for raw data and output: 2 GB, kept and used again")
+    raw, detections, frames = full_size.write_full_size(arguments.folder, arguments.kind, arguments.clips)
+    for jobs in arguments.jobs:
+        out = arguments.folder / f"{arguments.kind}_{jobs}_jobs.h5"
+        command = [sys.executable, str(Path(__file__).with_name("convert.py")), "human36m", "--raw", str(raw)]
+        command += ["--detections", str(detections), "--out", str(out), "--jobs", str(jobs), "--overwrite"]
+        cost = full_size.run_and_watch(command)
+        yield {"kind": arguments.kind, "jobs": jobs, "frames": frames, **asdict(cost)} | {
+            "frames_per_second": frames / cost.seconds,
+            "file_mb": out.stat().st_size / 2**20,
+            "data": full_size.data_digest(out)[:16],
+        }
+
+
+def _loads(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Loading with several numbers of workers, beside the windows that training takes in: a step in bfloat16."""
+    rows = [_loading(arguments, workers) for workers in arguments.workers]
+    arm = hungriest_arm(_sizes(arguments), arguments.windows[0], rows[0]["batch_size"])
+    taken = benchmark.measure(arm, arguments.device, arguments.threads, arguments.repeats).windows_per_second
+    for row in rows:
+        first, following = row["first_epoch_per_second"] / taken, row["next_epoch_per_second"] / taken
+        yield row | {"training_per_second": taken, "first_epoch_ratio": first, "next_epoch_ratio": following}
+
+
+def _loading(arguments: argparse.Namespace, workers: int) -> dict:
+    """Loading of all cameras in the file's own joints."""
     if arguments.data is None:
         raise ValueError("load needs --data FILE.h5, a converted file")
-    data = DataConfig(files=[arguments.data], window=arguments.windows[0], split_scheme=arguments.split_scheme)
-    return benchmark.measure_loading(data, max([1, *arguments.batches]), workers)
+    with open_file(arguments.data) as file:
+        joints = str(file.attrs["joint_set"])
+    data = DataConfig(
+        files=[arguments.data],
+        joint_set=joints,
+        window=arguments.windows[0],
+        split_scheme=arguments.split_scheme,
+        camera_kinds=list(CAMERA_KINDS),
+        input_2d=arguments.input_2d,
+    )
+    return asdict(benchmark.measure_loading(data, max([1, *arguments.batches]), workers))
 
 
-def _print_values(title: str, values: dict) -> None:
-    print(f"{title}: " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()))
+def _rows(title: str, rows: Iterable[dict]) -> list[dict]:
+    """The rows, each printed as it comes."""
+    seen = []
+    for row in rows:
+        texts = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+        print(f"{title}: {', '.join(texts)}", flush=True)
+        seen.append(row)
+    return seen
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("convert", "load", "train", "infer", "all"))
+    parser.add_argument("what", choices=("convert", "human36m", "load", "evaluate", "train", "infer", "all"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number, and where it is from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1, measured in CPU time)")
@@ -109,9 +173,13 @@ def _parser() -> argparse.ArgumentParser:
 
     data = parser.add_argument_group("data")
     data.add_argument("--raw", type=Path, metavar="DIR", help="EgoHumans takes, for convert")
-    data.add_argument("--jobs", type=int, default=1, help="of the conversion (default: 1)")
+    data.add_argument("--folder", type=Path, metavar="DIR", help="for raw data and output of human36m, kept: 2 GB")
+    data.add_argument("--kind", choices=("official", "community"), default="official", help="of archive, for human36m")
+    data.add_argument("--clips", type=int, metavar="N", help="only the first N of Human3.6M's 210 clips")
+    data.add_argument("--jobs", type=int, nargs="+", default=[1, 2], metavar="N", help="of conversions (default: 1 2)")
     data.add_argument("--data", type=Path, metavar="FILE.h5", help="converted file, for load")
     data.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="of the loader (default: 0 2)")
+    data.add_argument("--input-2d", choices=("detected", "projected"), default="detected")
     data.add_argument("--split-scheme", choices=("official", "within_scene"), default="official")
     return parser
 

@@ -22,6 +22,7 @@ from finepose_mp.preprocessing.human36m.archive import find_archive as find_huma
 from finepose_mp.preprocessing.human36m.findings import CHECKS as HUMAN36M_CHECKS
 from finepose_mp.preprocessing.mpi_inf_3dhp import dataset as mpi_inf_3dhp
 from finepose_mp.preprocessing.mpi_inf_3dhp.facts import CAMERA_SETS
+from finepose_mp.preprocessing.mpi_inf_3dhp.facts import CHECKS as MPI_INF_3DHP_CHECKS
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
     try:
         outcomes = arguments.convert(arguments)
     except (ValueError, OSError, ConversionError) as error:
-        print(f"convert: {error}", file=sys.stderr)
+        print(f"convert: {_in_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("convert: interrupted; the same command with --resume goes on from here", file=sys.stderr)
@@ -79,6 +80,7 @@ def _parse_arguments() -> argparse.Namespace:
     mpi_parser = _add_dataset(
         datasets, "mpi-inf-3dhp", _convert_mpi_inf_3dhp, "MPI-INF-3DHP: official .mat files, or community npz files"
     )
+    mpi_parser.set_defaults(checks=MPI_INF_3DHP_CHECKS)
     mpi_parser.add_argument(
         "--cameras",
         choices=CAMERA_SETS,
@@ -165,6 +167,13 @@ def _progress(name: str, total: int) -> Iterator[Callable[[Outcome], None]]:
         yield show
 
 
+def _in_words(error: Exception) -> str:
+    """An error's message; of the operating system's errors without their number."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def _print_summary(outcomes: list[Outcome], out: Path) -> None:
     """Counts, then everything that needs attention: findings of severity error, and sequences that failed."""
     good = [outcome for outcome in outcomes if not outcome.error]
@@ -177,7 +186,8 @@ def _print_summary(outcomes: list[Outcome], out: Path) -> None:
                 print(f"  {outcome.name}: {finding['message']}")
     for outcome in outcomes:
         if outcome.error:
-            print(f"  FAILED {outcome.name} ({outcome.source}): {outcome.error}")
+            place = "" if outcome.source in outcome.error else f" ({outcome.source})"
+            print(f"  FAILED {outcome.name}{place}: {outcome.error}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finepose_mp import schema
-from finepose_mp.evaluation import egohumans, human36m, human36m_report, mpi_inf_3dhp, mpi_inf_3dhp_report, report
+from finepose_mp.evaluation import egohumans, tables
+from finepose_mp.evaluation.human36m import protocol as human36m
+from finepose_mp.evaluation.human36m import tables as human36m_tables
+from finepose_mp.evaluation.mpi_inf_3dhp import protocol as mpi_inf_3dhp
+from finepose_mp.evaluation.mpi_inf_3dhp import tables as mpi_inf_3dhp_tables
 from finepose_mp.evaluation.options import Options
 from finepose_mp.evaluation.preparation import Evaluation
 from finepose_mp.evaluation.scoring import EvaluationError
@@ -32,10 +36,10 @@ class Protocol:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "egohumans": Protocol(egohumans.evaluate, report.render, report.headline_table, ("egohumans",)),
-    "human36m": Protocol(human36m.evaluate, human36m_report.render, human36m_report.headline_table, ("human36m",)),
+    "egohumans": Protocol(egohumans.evaluate, tables.render, tables.headline_table, ("egohumans",)),
+    "human36m": Protocol(human36m.evaluate, human36m_tables.render, human36m_tables.headline_table, ("human36m",)),
     "mpi-inf-3dhp": Protocol(
-        mpi_inf_3dhp.evaluate, mpi_inf_3dhp_report.render, mpi_inf_3dhp_report.headline_table, ("mpiinf3dhp",)
+        mpi_inf_3dhp.evaluate, mpi_inf_3dhp_tables.render, mpi_inf_3dhp_tables.headline_table, ("mpiinf3dhp",)
     ),
 }
 ANY_DATA = "egohumans"  # numbers per scene: fits every file of the contract

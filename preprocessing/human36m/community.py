@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from finepose_mp.files import file_sha256
 from finepose_mp.preprocessing.human36m.calibration import camera_names
 from finepose_mp.preprocessing.human36m.facts import JOINTS_IN_FILES, KEPT_JOINTS, canonical_name, clips
-from finepose_mp.preprocessing.human36m.files import RawDataError, read_bytes, reject_web_page, sha256_of
+from finepose_mp.preprocessing.human36m.files import RawDataError, read_bytes, reject_web_page
 from finepose_mp.preprocessing.human36m.poses import ArrayPoses
 from finepose_mp.preprocessing.unpickling import load_npy
 
@@ -58,7 +59,7 @@ def read_poses(path: Path) -> dict[tuple[str, str], ArrayPoses]:
         RawDataError: not such an archive, or an array of another shape.
         UnsafeFileError: it would run code.
     """
-    digest = sha256_of(path)
+    digest = file_sha256(path)
     content = _read_dictionary(path, POSES_KEY)
     found: dict[tuple[str, str], ArrayPoses] = {}
     for subject in sorted(content):
@@ -91,7 +92,7 @@ def read_detections(path: Path) -> DetectionArchive:
     _check_joint_counts(joints_2d, metadata.get("num_joints"), path)
     return DetectionArchive(
         path,
-        sha256_of(path),
+        file_sha256(path),
         joints_2d,
         tuple(tuple(int(joint) for joint in side) for side in symmetry),
         str(metadata.get("layout_name", "")),

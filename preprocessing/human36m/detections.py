@@ -12,10 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
+from finepose_mp.files import file_sha256
 from finepose_mp.preprocessing.human36m import facts
 from finepose_mp.preprocessing.human36m.calibration import camera_names
 from finepose_mp.preprocessing.human36m.community import DetectionArchive, read_detections
-from finepose_mp.preprocessing.human36m.files import RawDataError, open_hdf5, sha256_of
+from finepose_mp.preprocessing.human36m.files import RawDataError, open_hdf5
 from finepose_mp.preprocessing.human36m.findings import finding
 from finepose_mp.skeletons import H36M17, convert
 
@@ -102,7 +103,7 @@ class TreeDetections:
     def read(self) -> ClipDetections:
         """The detections. Raises RawDataError."""
         by_camera = {camera: _read_tree_file(path) for camera, path in self.files}
-        digests = {f"{path.parent.name}/{path.name}": {"sha256": sha256_of(path)} for _, path in self.files}
+        digests = {f"{path.parent.name}/{path.name}": {"sha256": file_sha256(path)} for _, path in self.files}
         return ClipDetections(self.location, "sh16", tuple(by_camera.get(name) for name in camera_names()), digests)
 
 

@@ -1,6 +1,5 @@
 """Reading files of a download, with messages for the ways in which downloads go wrong."""
 
-import hashlib
 from pathlib import Path
 
 import h5py
@@ -27,12 +26,6 @@ def reject_web_page(start: bytes, path: Path) -> None:
             f"{path} is a web page (it starts with {start[:40]!r}), saved under the name of the file: the download "
             "was answered with a page, for example because the login had expired. Log in and download it again"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_hdf5(path: Path) -> h5py.File:

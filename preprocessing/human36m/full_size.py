@@ -1,10 +1,11 @@
 """A made-up Human3.6M of the true size, and what converting it costs: time, and memory of all processes together."""
 
+import os
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -22,12 +23,14 @@ class Cost:
 
     Attributes:
         seconds: from its start to its end.
-        peak_bytes: most memory that it and its child processes held at one time, memory that they share counted once;
-            None where the system does not tell (it is read from /proc of Linux).
+        cpu_seconds: of it and its child processes together, to a tenth of a second each; None where the system does
+            not tell (it is read from /proc of Linux).
+        peak_mb: most memory that they held at one time in MiB, memory that they share counted once; None likewise.
     """
 
     seconds: float
-    peak_bytes: int | None
+    cpu_seconds: float | None
+    peak_mb: float | None
 
 
 def write_full_size(folder: Path, kind: str = "official", clips: int | None = None) -> tuple[Path, Path, int]:
@@ -62,15 +65,17 @@ def run_and_watch(command: Sequence[str]) -> Cost:
     """
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    peak = [0]
-    watcher = threading.Thread(target=_watch, args=(process, peak))
+    usage = _Usage()
+    watcher = threading.Thread(target=_watch, args=(process, usage))
     watcher.start()
     said, _ = process.communicate()
     seconds = time.perf_counter() - started
     watcher.join()
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed: {said[-500:].decode(errors='replace')}")
-    return Cost(seconds, peak[0] or None)
+    if not usage.peak_bytes:
+        return Cost(seconds, None, None)
+    return Cost(seconds, sum(usage.cpu_seconds.values()), usage.peak_bytes / 2**20)
 
 
 def data_digest(path: Path) -> str:
@@ -86,10 +91,29 @@ def data_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _watch(process: subprocess.Popen, peak: list[int]) -> None:
+@dataclass
+class _Usage:
+    """What was seen of processes while they ran; each counts with what it had used when it was last seen."""
+
+    peak_bytes: int = 0
+    cpu_seconds: dict[int, float] = field(default_factory=dict)  # by process
+
+
+def _watch(process: subprocess.Popen, usage: _Usage) -> None:
     while process.poll() is None:
-        peak[0] = max(peak[0], sum(map(_proportional_bytes, _family(process.pid))))
+        family = _family(process.pid)
+        usage.peak_bytes = max(usage.peak_bytes, sum(map(_proportional_bytes, family)))
+        usage.cpu_seconds |= {pid: seconds for pid in family if (seconds := _cpu_seconds(pid)) is not None}
         time.sleep(_SAMPLING_SECONDS)
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    """What a process has used by itself; None when it has ended."""
+    try:
+        after_the_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return sum(map(int, after_the_name[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _family(pid: int) -> list[int]:

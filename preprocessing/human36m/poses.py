@@ -11,8 +11,9 @@ from typing import Protocol
 import cdflib
 import numpy as np
 
+from finepose_mp.files import file_sha256
 from finepose_mp.preprocessing.human36m.facts import JOINTS_IN_FILES, KEPT_JOINTS
-from finepose_mp.preprocessing.human36m.files import RawDataError, open_hdf5, read_bytes, reject_web_page, sha256_of
+from finepose_mp.preprocessing.human36m.files import RawDataError, open_hdf5, read_bytes, reject_web_page
 
 TREE_DATASET = "3D_positions"
 
@@ -142,7 +143,7 @@ def _metres(millimetres: np.ndarray) -> np.ndarray:
 
 
 def _digests(paths: list[Path], root: Path) -> dict[str, dict]:
-    return {str(path.relative_to(root)): {"sha256": sha256_of(path)} for path in paths}
+    return {str(path.relative_to(root)): {"sha256": file_sha256(path)} for path in paths}
 
 
 def _stamp(path: Path) -> str:

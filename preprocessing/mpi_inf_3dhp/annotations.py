@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.mpi_inf_3dhp import facts, matlab
 from finepose_mp.preprocessing.unpickling import DamagedFileError
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from finepose_mp import cameras
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.mpi_inf_3dhp import facts
 from finepose_mp.preprocessing.mpi_inf_3dhp.calibration import Pinhole, builtin_test, fit_intrinsics, with_intrinsics
 from finepose_mp.preprocessing.unpickling import DamagedFileError
@@ -61,6 +61,18 @@ def universal_scale(poses: np.ndarray, pixels: np.ndarray, camera: Pinhole) -> f
     restored = (root + inverse * offset)[:, _ABOVE_THE_LEGS]
     error = residuals(restored, pixels[:, _ABOVE_THE_LEGS], camera)
     return float(1 / inverse) if np.nanpercentile(error, 95) < FITS else None
+
+
+def without_scale(poses: np.ndarray, scale: float) -> np.ndarray:
+    """Poses (..., J, 3) whose scaling about the pelvis is undone."""
+    root = poses[..., [_PELVIS], :]
+    return root + (poses - root) / scale
+
+
+def fits_everywhere(poses: np.ndarray, pixels: np.ndarray, camera: Pinhole) -> bool:
+    """Whether poses (T, J, 3) project onto their pixels in every consistent joint, and not only in most of them."""
+    error = residuals(poses[:, CONSISTENT], pixels[:, CONSISTENT], camera)
+    return bool((np.nanpercentile(error, 95, axis=0) < FITS).all())
 
 
 def check_training_cameras(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.mpi_inf_3dhp import annotations as official
 from finepose_mp.preprocessing.mpi_inf_3dhp import checks, facts
 from finepose_mp.preprocessing.mpi_inf_3dhp.annotations import Annotations
@@ -68,7 +68,15 @@ def read_sequence(
             )
         parts[kind] = path, part
     if len(parts) == 1:
-        return next(iter(parts.values()))[1]
+        [(_, part)] = parts.values()
+        if part.metric is not None and part.universal is not None:
+            findings.add(
+                "universal.only",
+                "info",
+                "the source has univ_annot3 alone; joints_3d_world is it with the scaling undone, which projects onto "
+                "the 2D of every joint",
+            )
+        return part
     (first, metric), (second, universal) = parts["metric"], parts["universal"]
     if metric.pixels.shape != universal.pixels.shape:
         raise DamagedFileError(
@@ -117,9 +125,10 @@ def _read_test(entry: object, sequence: str, where: str, findings: Findings) -> 
 def _sort_kinds(
     poses: np.ndarray, pixels: np.ndarray, rig: list[Pinhole], where: str, findings: Findings
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Poses (K, T, J, 3) as (metric, None) or (None, universal), by what projects onto the pixels.
+    """Poses (K, T, J, 3) as (metric, None), (metric, universal) or (None, universal), by what projects onto the pixels.
 
-    The pelvis is where it was recorded in both; the other joints of universal poses are not.
+    The pelvis is where it was recorded in both; the other joints of universal poses are not. Where one factor about the
+    pelvis brings all of them onto their pixels, that is the recorded pose; legs of TS6 have factors of their own.
     """
     if all(checks.median_residual(poses[k], pixels[k], camera) < checks.FITS for k, camera in enumerate(rig)):
         return poses, None
@@ -132,9 +141,12 @@ def _sort_kinds(
     scales = [checks.universal_scale(poses[k], pixels[k], camera) for k, camera in enumerate(rig)]
     if None in scales:
         findings.add("universal.scale", "warning", "univ_annot3 is not the recorded body scaled as a whole")
-    else:
-        message = f"univ_annot3 is {np.mean(scales):.6f} times the recorded body, about the pelvis"
-        findings.add("universal.scale", "info", message)
+        return None, poses
+    scale = np.mean(scales)
+    findings.add("universal.scale", "info", f"univ_annot3 is {scale:.6f} times the recorded body, about the pelvis")
+    recorded = checks.without_scale(poses, scale)
+    if all(checks.fits_everywhere(recorded[k], pixels[k], camera) for k, camera in enumerate(rig)):
+        return recorded, poses
     return None, poses
 
 

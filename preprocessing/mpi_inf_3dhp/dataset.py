@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from finepose_mp import schema
+from finepose_mp.files import file_sha256
 from finepose_mp.preprocessing import conversion
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.mpi_inf_3dhp import annotations, community, facts
 from finepose_mp.preprocessing.mpi_inf_3dhp.calibration import Pinhole, builtin_training, parse_calibration
 from finepose_mp.preprocessing.mpi_inf_3dhp.sequence import build_test, build_training
@@ -237,12 +238,7 @@ def _walk(raw: Path) -> Iterator[Path]:
 
 def _digests(paths: list[Path]) -> dict[str, dict]:
     """File name -> its SHA-256, of those that exist."""
-    digests = {}
-    for path in paths:
-        if path.is_file():
-            with open(path, "rb") as file:
-                digests[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    return digests
+    return {path.name: {"sha256": file_sha256(path)} for path in paths if path.is_file()}
 
 
 def _fingerprint(paths: list[Path], **options: object) -> str:

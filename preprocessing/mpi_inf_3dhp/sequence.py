@@ -4,7 +4,7 @@ import numpy as np
 
 from finepose_mp import cameras, schema
 from finepose_mp.geometry import apply_rigid, invert_rigid
-from finepose_mp.preprocessing.egohumans.findings import Findings
+from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.mpi_inf_3dhp import checks, facts
 from finepose_mp.preprocessing.mpi_inf_3dhp.annotations import Annotations
 from finepose_mp.preprocessing.mpi_inf_3dhp.calibration import Pinhole
@@ -24,9 +24,10 @@ def build_training(
         source_files: for the file's attribute of that name.
         findings: grows by what does not agree.
     """
-    fits = checks.check_training_cameras(found.poses, found.pixels, rig, findings)
     if found.metric is None:
-        fits[:] = True  # shown when the file was read, with the scaling undone
+        fits = np.ones(len(rig), bool)  # shown when the file was read, in the pelvis, which is not scaled
+    else:
+        fits = checks.check_training_cameras(found.metric, found.pixels, rig, findings)
     poses = {"metric": found.metric, "universal": found.universal}
     worlds = {
         kind: None if arrays is None else checks.check_agreement(_to_world(arrays, rig), found.camera, findings)
@@ -106,8 +107,8 @@ def _assemble(
         findings.add(
             "universal.only",
             "warning",
-            "the source has univ_annot3 alone: joints_3d_world is scaled to the universal skeleton and does not "
-            "project onto the 2D; add the 'ori' file of D3DP or the official files for metric poses",
+            "the source has univ_annot3 alone, limbs scaled differently: joints_3d_world is the universal skeleton and "
+            "does not project onto the 2D; add the 'ori' file of D3DP or the official files for metric poses",
         )
     else:
         checks.check_bones(world, found.frame, found.valid_frame, findings)

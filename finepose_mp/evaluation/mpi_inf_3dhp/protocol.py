@@ -11,6 +11,7 @@ Input is the dataset's own 2D annotation, as in all published numbers. The paper
 overwrite what it shares with the one before; here each frame is scored where it is seen first.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from finepose_mp import schema
 from finepose_mp.aggregation import j_agg, j_best, p_agg, p_best, single, soft_j_agg
 from finepose_mp.datasets.index import Track
 from finepose_mp.evaluation.examples import Example, find_example, most_crowded_by_scene
-from finepose_mp.evaluation.mpi_inf_3dhp_scores import (
+from finepose_mp.evaluation.mpi_inf_3dhp.scores import (
     ALL,
     Scores,
     by_activity,
@@ -55,6 +56,7 @@ class Truth:
     poses_mm: dict[str, np.ndarray]  # metric, universal or both -> (T, 17, 3) camera frame, NaN where missing
     valid: np.ndarray  # (T,) bool
     activity: np.ndarray | None  # (T,)
+    activity_names: dict[int, str]
     frames: int  # of the whole sequence
     valid_frames: int  # of the whole sequence
 
@@ -66,6 +68,7 @@ class SequenceErrors:
     track: Track
     errors_mm: dict[str, np.ndarray]  # truth -> (A, N, 17), NaN where a joint is not scored
     activity: np.ndarray | None  # (N,)
+    activity_names: dict[int, str]
     frames: int  # of the sequence
     not_lifted: int  # valid frames without a prediction
 
@@ -119,10 +122,11 @@ def read_truth(track: Track) -> Truth:
         }
         valid = group["valid_frame"][...] != 0
         activity = group["activity"][...][rows] if "activity" in group else None
+        names = {int(number): name for number, name in json.loads(group.attrs.get("activity_names", "{}")).items()}
     if UNIVERSAL in stored and np.array_equal(stored[METRIC], stored[UNIVERSAL], equal_nan=True):
         del stored[METRIC]
     poses = {kind: MILLIMETRES * _by_name(apply_rigid(each, transform), native) for kind, each in stored.items()}
-    return Truth(poses, valid[rows], activity, len(valid), int(valid.sum()))
+    return Truth(poses, valid[rows], activity, names, len(valid), int(valid.sum()))
 
 
 def sequence_errors(
@@ -169,6 +173,7 @@ def sequence_errors(
         lifted.track,
         errors,
         None if truth.activity is None else truth.activity[kept],
+        truth.activity_names,
         frames=truth.frames,
         not_lifted=truth.valid_frames - len(kept),
     )
@@ -189,7 +194,8 @@ def tables(parts: list[SequenceErrors], kind: str, row: int) -> dict[str, Scores
         "all": score_sets(errors, {ALL: np.ones(len(errors), bool)}),
     }
     if all(part.activity is not None for part in parts):
-        found["activity"] = by_activity(errors, np.concatenate([part.activity for part in parts]))
+        names = {number: name for part in parts for number, name in sorted(part.activity_names.items())}
+        found["activity"] = by_activity(errors, np.concatenate([part.activity for part in parts]), names)
     return found
 
 

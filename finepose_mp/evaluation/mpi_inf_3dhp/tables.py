@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from finepose_mp.evaluation.mpi_inf_3dhp import ALL_FRAMES, MEAN_OF_SEQUENCES, METRIC, UNIVERSAL
-from finepose_mp.evaluation.mpi_inf_3dhp_scores import JOINT_GROUPS
-from finepose_mp.evaluation.report import choices_table, label, number, simulation_warning, table
+from finepose_mp.evaluation.mpi_inf_3dhp.protocol import ALL_FRAMES, MEAN_OF_SEQUENCES, METRIC, UNIVERSAL
+from finepose_mp.evaluation.mpi_inf_3dhp.scores import JOINT_GROUPS
+from finepose_mp.evaluation.tables import choices_table, label, number, simulation_warning, table
 from finepose_mp.skeletons import MPI17
 
 _TRUTHS = {METRIC: "metric poses (annot3)", UNIVERSAL: "universal skeleton (univ_annot3)"}

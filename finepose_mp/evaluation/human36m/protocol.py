@@ -174,6 +174,7 @@ def _results(scored: summary.Scored, prepared: Prepared, defects: list[dict]) ->
         },
         "interval": _interval(scored, prepared),
         "per_joint_mpjpe": summary.per_joint(scored, prepared.joints)[summary.MEAN_OF_SCENES],
+        "breakdowns": summary.breakdowns(scored),
         "counts": counts,
         "completeness": _completeness(counts, defects, prepared),
         "known defects": defects,

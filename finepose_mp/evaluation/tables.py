@@ -15,7 +15,7 @@ def render(results: dict) -> str:
         headline_table(results),
         _reading_help(results),
         "## What was scored",
-        _what_was_scored(results),
+        what_was_scored(results),
         *_multi_view_section(results),
         *_oracle_section(results),
         "## All metrics",
@@ -68,7 +68,8 @@ def _reading_help(results: dict) -> str:
     return text + (f" No interval for {'; '.join(reasons)}." if reasons else "")
 
 
-def _what_was_scored(results: dict) -> str:
+def what_was_scored(results: dict) -> str:
+    """What the numbers are of, in a paragraph."""
     choices, count = results["choices"], results["counts"]["all scenes"]
     sampling = "one pose from a deterministic lifter"
     if choices["sampling steps"] is not None:

@@ -3,7 +3,7 @@
 What the dataset's evaluation scripts compute, in one pass over the errors: MPJPE of each of 17 joints and their
 unweighted mean; PCK at 150 mm and AUC over 0, 5, ..., 150 mm (strictly below) of eight groups with 14 joints, which
 leave out pelvis, spine and head. Thresholds are compared in millimetres, as in the scripts: in metres, errors that lie
-exactly on one would fall on either side. `mpi_inf_3dhp_reference` is the same loop by loop.
+exactly on one would fall on either side. `reference` is the same loop by loop.
 """
 
 from collections.abc import Mapping
@@ -31,15 +31,6 @@ JOINT_GROUPS: dict[str, tuple[int, ...]] = {
             ("Ankle", "ankle"),
         )
     },
-}
-ACTIVITIES: dict[int, str] = {
-    1: "Standing/Walking",
-    2: "Exercising",
-    3: "Sitting",
-    4: "Reaching/Crouching",
-    5: "On The Floor",
-    6: "Sports",
-    7: "Miscellaneous",
 }
 ALL = "All"
 _SCORED = np.array([joint for group in JOINT_GROUPS.values() for joint in group])
@@ -114,13 +105,16 @@ def by_sequence(errors_mm: np.ndarray, sequence: np.ndarray) -> Scores:
     return score_sets(errors_mm, {str(name): sequence == name for name in np.unique(sequence)})
 
 
-def by_activity(errors_mm: np.ndarray, activity: np.ndarray) -> Scores:
-    """The official activity-wise tables: a row for each of seven activities, and one for all frames pooled.
+def by_activity(errors_mm: np.ndarray, activity: np.ndarray, names: Mapping[int, str]) -> Scores:
+    """The official activity-wise tables: a row for each activity, and one for all frames pooled.
 
-    Args: as `by_sequence`, with `activity` (N,) the number of each frame's activity.
+    Args:
+        errors_mm: as in `by_sequence`.
+        activity: (N,) number of each frame's activity.
+        names: number -> name of every activity that gets a row, with frames or without.
     """
     activity = np.asarray(activity)
-    sets = {title: activity == number for number, title in ACTIVITIES.items()}
+    sets = {title: activity == number for number, title in names.items()}
     return score_sets(errors_mm, sets | {ALL: np.ones(len(errors_mm), bool)})
 
 

@@ -1,7 +1,7 @@
 """MPI-INF-3DHP's official evaluation step by step, as its description goes: the measure of the fast one.
 
 Loops over sequences, frames, joints and thresholds in the order of the official scripts' algorithm. It is what
-`mpi_inf_3dhp_scores` is tested against and timed with; nothing else uses it.
+`scores` is tested against and timed with; nothing else uses it.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from finepose_mp.evaluation.mpi_inf_3dhp_scores import by_activity, by_sequence, joint_errors_mm
+from finepose_mp.evaluation.mpi_inf_3dhp.scores import by_activity, by_sequence, joint_errors_mm
 
 _PELVIS = 14
 _JOINTS = 17
@@ -46,13 +46,13 @@ def speed_ratio(frames: int = 2875, repeats: int = 5, seed: int = 0) -> dict[str
     target = random.normal(0, 500, (frames, _JOINTS, 3))
     prediction = target - target[:, _PELVIS, None] + random.normal(0, 40, target.shape)
     sequence = np.array([f"TS{1 + 6 * i // frames}" for i in range(frames)])
-    activity = random.integers(1, 8, frames)
+    activity, names = random.integers(1, 8, frames), {number: f"activity {number}" for number in range(1, 8)}
     lists = prediction.tolist(), target.tolist(), sequence.tolist(), activity.tolist()
 
     def fast() -> None:
         errors = joint_errors_mm(prediction, target)
         by_sequence(errors, sequence)
-        by_activity(errors, activity)
+        by_activity(errors, activity, names)
 
     seconds = [(_cpu_seconds(lambda: evaluate_with_loops(*lists)), _cpu_seconds(fast)) for _ in range(repeats)]
     loops, vectorised = (min(each[i] for each in seconds) for i in range(2))

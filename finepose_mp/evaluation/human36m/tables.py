@@ -1,8 +1,8 @@
 """Results of the Human3.6M protocols as the literature prints them: one column for each action, Markdown and LaTeX."""
 
-from finepose_mp.evaluation.human36m import ACTIONS, ALL_FRAMES, MEAN_OF_ACTIONS
-from finepose_mp.evaluation.human36m_published import PUBLISHED
-from finepose_mp.evaluation.report import choices_table, label, number, simulation_warning, table
+from finepose_mp.evaluation.human36m.protocol import ACTIONS, ALL_FRAMES, MEAN_OF_ACTIONS
+from finepose_mp.evaluation.human36m.published import PUBLISHED
+from finepose_mp.evaluation.tables import choices_table, label, number, simulation_warning, table
 
 AVERAGE, FRAMES = "Avg", "frames"
 _FAIR = ("deployable", "baseline")
