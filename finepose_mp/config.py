@@ -118,6 +118,8 @@ class TrainingConfig(_Section):
     activation_checkpointing: bool = False  # compute blocks twice instead of keeping what happened inside them
     compile: bool = False  # with torch.compile
     validate_every: int = Field(default=1, ge=1)  # epochs
+    checkpoint_every: int | None = Field(default=None, ge=1)  # steps, beside the end of every epoch
+    keep_checkpoints: int = Field(default=1, ge=1)  # the newest ones, apart from the best
     trackers: list[str] = []  # names that Accelerate knows, beside metrics.jsonl
 
 

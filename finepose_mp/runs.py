@@ -9,8 +9,10 @@
     best/model.safetensors    averaged (EMA) weights at the lowest validation error
     last/model.safetensors    averaged weights of the last checkpoint
     last/state/               everything that continuing needs: Accelerate's own format, partly pickles
+    step_00001000/            what was last/ before; with it, the newest `training.keep_checkpoints` are there
+    failed_step.json          of a run that stopped because its loss was not finite: which windows were in the batch
 
-Checkpoints are folders that appear whole: they are written aside and renamed.
+Checkpoints are folders that appear whole: they are written aside and renamed once they are on the disk.
 """
 
 import json
@@ -36,7 +38,9 @@ from finepose_mp.skeletons import joint_set
 CONFIG, VERSIONS, METRICS, MEAN_POSE = "config.yaml", "versions.json", "metrics.jsonl", "training_mean_pose.json"
 TRAINING_DATA = "training_data.json"
 WEIGHTS, STATE, TEXT_TOWER = "model.safetensors", "state", "text_tower.safetensors"
+FAILED_STEP = "failed_step.json"
 CHECKPOINTS = ("best", "last")
+_OLDER = "step_"
 
 
 class RunError(ValueError):
@@ -129,18 +133,60 @@ def read_training_data(run_dir: Path) -> dict | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
+def write_failed_step(run_dir: Path, content: dict) -> None:
+    """Writes which windows a run stopped at."""
+    _write_text(run_dir / FAILED_STEP, json.dumps(content, indent=2))
+
+
 @contextmanager
-def checkpoint(run_dir: Path, name: str) -> Iterator[Path]:
-    """A folder to write into, that takes the place of checkpoint `name` when the block ends without error."""
+def checkpoint(run_dir: Path, name: str, older: Path | None = None) -> Iterator[Path]:
+    """A folder to write into, that takes the place of checkpoint `name` when the block ends without error.
+
+    The checkpoint before moves to `older`, or is removed.
+
+    Raises:
+        OSError: it could not be written, for example because the disk is full; the one before stays.
+    """
     partial, previous, final = partial_folder(run_dir, name), _previous_folder(run_dir, name), run_dir / name
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
+    try:
+        yield partial
+        _to_disk(partial)
+    except (OSError, SafetensorError, RuntimeError) as error:  # the latter two are what writers of tensors raise
+        shutil.rmtree(partial, ignore_errors=True)  # gives a full disk its room back
+        kept = f"; the one before it is still in {final}" if final.exists() else ""
+        raise OSError(f"checkpoint {name} of {run_dir} could not be written ({error}){kept}") from error
     shutil.rmtree(previous, ignore_errors=True)
     if final.exists():
         os.replace(final, previous)
     os.replace(partial, final)
+    if older is not None and previous.exists():
+        shutil.rmtree(older, ignore_errors=True)
+        os.replace(previous, older)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def older_checkpoint(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a training step moves when a newer one becomes "last"."""
+    return run_dir / f"{_OLDER}{step:08d}"
+
+
+def keep_newest(run_dir: Path, number: int) -> None:
+    """Removes all older checkpoints but the `number` newest."""
+    older = sorted(run_dir.glob(f"{_OLDER}*"))
+    for folder in older[: max(0, len(older) - number)]:
+        shutil.rmtree(folder)
+
+
+def _to_disk(folder: Path) -> None:
+    """Waits until everything in a folder is on the disk: a rename may otherwise get there before what it names."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def partial_folder(run_dir: Path, name: str) -> Path:

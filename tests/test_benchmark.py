@@ -3,11 +3,13 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import REPOSITORY
+from lab_file import Clip, write_lab_file
 from raw_take import RawTake
 from torch.utils.flop_counter import FlopCounterMode
 from training_runs import small_data
@@ -20,6 +22,7 @@ from finepose_mp.benchmark.measuring import BenchmarkError, Measurement
 from finepose_mp.benchmark.reference_style import ReferenceStyle
 from finepose_mp.benchmark.work import build
 from finepose_mp.config import DataConfig, PromptConfig
+from finepose_mp.evaluation.mpi_inf_3dhp import reference
 from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.text_tower import build_text_tower
 
@@ -80,7 +83,8 @@ def test_the_reference_style_computes_the_same_network(one_tower):
         assert torch.allclose(found, network(x, noisy, t, None, ["sitting down"]), atol=2e-5)
 
 
-def test_operations_are_those_that_pytorch_counts(one_tower):
+def test_operations_are_those_that_pytorch_counts(one_tower, monkeypatch):
+    monkeypatch.setattr("finepose_mp.models.products.uses_onednn", lambda _x: False)  # which PyTorch does not count
     shape = Shape(17, 5, 16, 3)
     network = FinePOSE(17, 5, 16, 3, 2, tower=one_tower).train()
     x, noisy, t = torch.randn(2, 5, 17, 2), torch.randn(2, 4, 5, 17, 3), torch.tensor([3, 700])
@@ -165,9 +169,34 @@ def test_the_command_prints_a_table_and_writes_every_number(tmp_path, monkeypatc
     assert written["arms"][0]["ratio"] == 2.5 and written["torch"] and written["threads"] == 1
 
 
+def test_loading_is_compared_with_what_training_takes_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "measure", lambda arm, *_: replace(measured("", [2.0], [1.0, 1.0]), arm=arm))
+    command = ("load", "--data", small_data(tmp_path), "--windows", 9, "--batches", 4, "--workers", 0)
+    assert call_tool(monkeypatch, *command, "--json", tmp_path / "numbers.json", "--device", "cpu") == 0
+    [row] = json.loads((tmp_path / "numbers.json").read_text())["load"]
+    assert row["training_per_second"] == 2.0, "four windows in two seconds"
+    assert row["next_epoch_ratio"] == row["next_epoch_per_second"] / 2 and "next_epoch_ratio" in capsys.readouterr().out
+
+
+def test_the_command_loads_all_cameras_of_a_file_in_its_own_joints(tmp_path, monkeypatch):
+    clips = [Clip(f"S{n}/Walking", "Walking", frames=36, split="train") for n in (1, 5)]
+    file = write_lab_file(tmp_path / "lab.h5", clips, views=2, joints="mpi17")
+    options = ("--windows", 9, "--workers", 0, "--input-2d", "projected", "--json", tmp_path / "numbers.json")
+    assert call_tool(monkeypatch, "load", "--data", file, *options) == 0
+    [row] = json.loads((tmp_path / "numbers.json").read_text())["load"]
+    assert row["windows"] == 2 * 36 // 9 and row["workers"] == 0  # one of the two takes is held out
+
+
+def test_the_command_compares_the_evaluation_with_loops(monkeypatch, capsys):
+    monkeypatch.setattr(reference, "speed_ratio", lambda: {"frames": 2875, "ratio": 37.25})
+    assert call_tool(monkeypatch, "evaluate") == 0
+    assert "evaluate: frames 2875, ratio 37.25" in capsys.readouterr().out
+
+
 def test_the_command_says_what_is_missing(monkeypatch, capsys):
-    assert call_tool(monkeypatch, "load") == 2
-    assert "load needs --data" in capsys.readouterr().err
+    for what, option in (("load", "--data"), ("convert", "--raw"), ("human36m", "--folder")):
+        assert call_tool(monkeypatch, what) == 2
+        assert f"{what} needs {option}" in capsys.readouterr().err
     assert call_tool(monkeypatch, "train", "--only", "quantum") == 2
     assert "no arm is called like" in capsys.readouterr().err
 
@@ -178,3 +207,5 @@ def test_a_conversion_is_measured_beside_reading_the_same_files(tmp_path):
     assert (measured.takes, measured.frames) == (1, 6)
     assert measured.megabytes > 0
     assert measured.ratio == measured.converting_seconds / measured.reading_seconds
+    assert measured.frames_per_second == measured.frames / measured.converting_seconds
+    assert measured.speedup == 1 and measured.peak_mb > 10 and measured.point_by_point > 1

@@ -14,6 +14,7 @@ from finepose_mp.inference.lifting import lift_windows
 from finepose_mp.inference.memory import in_precision, sequence_bytes, sequences_within
 from finepose_mp.models import build_model
 from finepose_mp.models.blocks import Attention, Keys, SpatialTemporal
+from finepose_mp.models.packing import PackedLinear, can_pack, is_packed, pack
 
 WINDOW, JOINTS, WINDOWS, HYPOTHESES = 9, 17, 3, 5
 SEEDS = torch.tensor([11, 12, 13])
@@ -131,7 +132,8 @@ def test_activations_stay_within_what_was_counted(inputs, monkeypatch, sequences
 
 def test_a_bound_below_one_sequence_still_lets_one_through(network):
     assert sequences_within(network, 1) >= 1
-    assert sequences_within(network, 1024) == 2**30 // sequence_bytes(network)
+    on_cpu, elsewhere = sequences_within(network, 1024), sequences_within(deepcopy(network).to("meta"), 1024)
+    assert 1 <= on_cpu < elsewhere == 2**30 // sequence_bytes(network)
 
 
 def test_bfloat16_changes_poses_by_millimetres(network, inputs):
@@ -148,11 +150,39 @@ def test_bfloat16_changes_poses_by_millimetres(network, inputs):
 
 
 def test_lower_precision_leaves_the_model_alone(network):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     copied = in_precision(network, "bf16")
-    assert in_precision(network, "fp32") is network
+    assert in_precision(copied, "bf16") is copied
+    assert network.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert {p.dtype for p in copied.trunk.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in [*copied.embed.parameters(), *copied.head.parameters()]} == {torch.float32}
+
+
+def test_layers_laid_out_for_the_processor_give_the_same_poses(network, inputs, monkeypatch):
+    packed = in_precision(network, "fp32")
+    assert is_packed(packed.trunk) == can_pack(torch.device("cpu"))
+    assert not is_packed(network) and in_precision(packed, "fp32") is packed
+    expected, found = (lift(n, config_of(), inputs, prompt_of(network)) for n in (network, packed))
+    assert torch.allclose(found, expected, atol=2e-5)
+    monkeypatch.setattr("finepose_mp.inference.memory.can_pack", lambda _device: False)
+    assert in_precision(network, "fp32") is network, "where layers cannot be packed, nothing is copied"
+
+
+@pytest.mark.skipif(not can_pack(torch.device("cpu")), reason="needs a processor with AVX-512")
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("masked", [False, True])
+def test_packed_attention_equals_the_layer_it_was_made_of(slots, masked):
+    torch.manual_seed(0)
+    attention = Attention(64, 4)
+    x, mask = torch.randn(3, 7, slots, 64), torch.rand(3, 7, slots) > 0.5
+    keys = Keys.of(mask, 4) if masked else None
+    packed = deepcopy(attention)
+    pack(packed)
+    assert isinstance(packed.qkv, PackedLinear) and isinstance(packed.project, PackedLinear)
+    with torch.no_grad():
+        assert torch.allclose(packed(x, keys), attention(x, keys), atol=1e-5)
 
 
 def test_a_bfloat16_copy_encodes_prompts_too(inputs):

@@ -7,7 +7,8 @@ from reference_network import fill, normal, published_name
 
 from finepose_mp.config import ModelConfig
 from finepose_mp.models import D3DP, MixSTE, build_model
-from finepose_mp.models.blocks import Attention, Block, DropPath, Keys, SpatialTemporal
+from finepose_mp.models.blocks import MLP, Attention, Block, DropPath, Keys, SpatialTemporal
+from finepose_mp.models.products import Linear, has_onednn_kernels
 
 JOINTS, WINDOW = 17, 9
 T = torch.tensor([123, 777])
@@ -214,3 +215,39 @@ def test_blocks_over_joints_and_over_time_are_the_same_computation():
     over_time = block(tokens)
     one_by_one = torch.stack([block(tokens[:, :, j : j + 1])[:, :, 0] for j in range(3)], dim=2)
     assert torch.allclose(over_time, one_by_one, atol=1e-6)
+
+
+@pytest.mark.skipif(not has_onednn_kernels(), reason="needs a processor with AVX-512")
+@pytest.mark.parametrize("gelu", [False, True])
+def test_products_by_onednn_have_the_values_and_gradients_of_plain_ones(gelu, monkeypatch):
+    torch.manual_seed(0)
+    layer, x = Linear(96, 40), torch.randn(2, 5, 3, 96, requires_grad=True)
+    found = [layer.after_gelu(x) if gelu else layer(x)]
+    found += torch.autograd.grad(found[0].square().sum(), [x, layer.weight, layer.bias])
+    monkeypatch.setattr("finepose_mp.models.products.uses_onednn", lambda _x: False)
+    expected = [layer.after_gelu(x) if gelu else layer(x)]
+    expected += torch.autograd.grad(expected[0].square().sum(), [x, layer.weight, layer.bias])
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.skipif(not has_onednn_kernels(), reason="needs a processor with AVX-512")
+def test_what_follows_a_gelu_keeps_the_tokens_once():
+    """Autograd holds on to the hidden layer before its activation, not after it as well."""
+    network, x = MLP(32, 64), torch.randn(100, 32, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        network(x)
+    assert sum(t.shape == (100, 64) for t in {t.data_ptr(): t for t in kept}.values()) == 1
+
+
+def test_a_mask_that_leaves_nothing_out_costs_nothing(monkeypatch):
+    """On a CPU, where asking is cheap, full masks take the way of no mask, and rows that all exist are not replaced."""
+    trunk = SpatialTemporal(JOINTS, WINDOW, width=16, depth=1, heads=2, mlp_ratio=2.0, drop_path=0.0)
+    full = torch.ones(2, WINDOW, JOINTS, dtype=torch.bool)
+    assert trunk.keys(full) == (None, None)
+    full[0, 0, 0] = False
+    assert [keys.exist for keys in trunk.keys(full)] == [None, None]
+    full[0, 0] = False
+    over_joints, over_time = trunk.keys(full)
+    assert over_joints.exist is not None and over_time.exist is None

@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import runpy
+import signal
 import subprocess
 import sys
 
@@ -15,7 +17,7 @@ from conftest import REPOSITORY
 from training_runs import assert_same_state, run, small_config, small_data, state_of
 
 from finepose_mp import runs
-from finepose_mp.config import Config
+from finepose_mp.config import Config, dump_config
 from finepose_mp.datasets.windows import WindowDataset
 from finepose_mp.training import loop
 from finepose_mp.training.averaging import MovingAverage
@@ -99,17 +101,52 @@ def test_a_killed_run_continues_from_its_last_checkpoint(whole, data, tmp_path, 
     config = small_config(data, tmp_path / "run", training={"epochs": 3})
 
     def killed(trainer, is_best):
+        half = trainer._config.run_dir / ".last.partial"
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half of it")
         raise KeyboardInterrupt
 
     save = loop.Trainer._save
     monkeypatch.setattr(loop.Trainer, "_save", lambda t, b: killed(t, b) if t._progress.epoch == 2 else save(t, b))
-    with pytest.raises(KeyboardInterrupt):  # after epoch 2 was written to the metrics, before its checkpoint
+    with pytest.raises(KeyboardInterrupt):  # after epoch 2 was written to the metrics, in its checkpoint
         run(config)
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.undo()
     assert len(metrics_of(config)) == 2
     assert_same_state(whole, run(config, resume=True))
     assert metrics_of(config) == metrics_of(whole)
+
+
+def killed_after_step(config: Config, step: int) -> int:
+    """Trains in a process of its own that kills itself, as `kill -9` would, once that many steps are done."""
+    code = (
+        "import os, signal\n"
+        "from finepose_mp.config import load_config\n"
+        "from finepose_mp.training import loop\n"
+        "take = loop.Trainer._step\n"
+        "def step(trainer, batches):\n"
+        f"    if trainer._progress.step == {step}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    take(trainer, batches)\n"
+        "loop.Trainer._step = step\n"
+        f"loop.train(load_config({str(config.run_dir.parent / 'config.yaml')!r}))\n"
+    )
+    dump_config(config, config.run_dir.parent / "config.yaml")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=120).returncode
+
+
+def test_twenty_steps_equal_eight_a_kill_and_twelve(data, tmp_path):
+    """Killed in the middle of the third epoch of three steps, two steps after the newest checkpoint."""
+    training = {"epochs": 7, "max_steps": 20, "checkpoint_every": 4, "keep_checkpoints": 3}
+    (tmp_path / "b").mkdir()
+    at_once = run(small_config(data, tmp_path / "a", training=training))
+    interrupted = small_config(data, tmp_path / "b" / "run", training=training)
+    assert killed_after_step(interrupted, 8) == -signal.SIGKILL
+    run(interrupted, resume=True)
+    assert json.loads((interrupted.run_dir / "versions.json").read_text())["continued"][0]["step"] == 8
+    assert_same_state(at_once, interrupted)
+    assert metrics_of(interrupted) == metrics_of(at_once)
+    assert sorted(path.name for path in interrupted.run_dir.glob("step_*")) == ["step_00000016", "step_00000018"]
 
 
 def test_a_finished_run_resumes_to_nothing(whole):
@@ -187,6 +224,50 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_windows(data, tmp
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) in epoch 1, step \d, from training windows \d+, \d+"):
         run(config)
     assert not (config.run_dir / "last").exists() and not (config.run_dir / "best").exists()
+    failed = json.loads((config.run_dir / "failed_step.json").read_text())
+    assert failed["epoch"] == 1 and len(failed["windows"]) == 8
+    windows = WindowDataset(config.data, "train", training=True, seed=config.seed)
+    for window in failed["windows"]:
+        sample = windows[window["window"]]
+        track = windows.tracks[windows.track_number(window["window"])]
+        assert (window["sequence"], window["camera"], window["person"]) == (track.sequence, track.camera, track.person)
+        assert (window["seed"], window["mirrored"]) == (sample["seed"], sample["mirrored"])
+        assert sample["frame"].tolist()[0] <= window["first_frame"] <= window["last_frame"] <= sample["frame"][-1]
+    assert not all(window["is_finite"] for window in failed["windows"])
+
+
+def test_a_loss_that_fails_later_keeps_the_checkpoint_before(data, tmp_path, monkeypatch):
+    config = small_config(data, tmp_path / "run", training={"epochs": 3, "checkpoint_every": 1})
+    call, calls = loop.Objective.__call__, []
+    monkeypatch.setattr(
+        loop.Objective, "__call__", lambda o, m, b: call(o, m, b) * (1 if calls.append(1) or len(calls) < 5 else np.nan)
+    )
+    with pytest.raises(TrainingError, match="loss is nan in epoch 2, step 5"):
+        run(config)
+    assert all(torch.isfinite(tensor).all() for tensor in state_of(config).values())
+    progress = torch.load(config.run_dir / "last" / "state" / "custom_checkpoint_1.pkl", weights_only=False)
+    assert progress["step"] == 4
+
+
+def test_a_full_disk_keeps_the_checkpoint_before_and_says_so(whole, data, tmp_path, monkeypatch):
+    """A limit on the size of files stands in for the full disk: the kernel refuses to write on."""
+    config = small_config(data, tmp_path / "run", training={"epochs": 3})
+    save, limits = loop.Trainer._save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save_on_a_small_disk(trainer, is_best):
+        if trainer._progress.epoch == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            save(trainer, is_best=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(loop.Trainer, "_save", save_on_a_small_disk)
+    with pytest.raises(OSError, match=r"checkpoint last of .* could not be written .* is still in .*last"):
+        run(config)
+    monkeypatch.undo()
+    assert sorted(path.name for path in config.run_dir.glob("*last*")) == ["last"]
+    assert_same_state(whole, run(config, resume=True))
 
 
 def test_an_existing_run_is_not_overwritten(whole):
@@ -231,8 +312,6 @@ def call_script(monkeypatch, *arguments: str) -> None:
 
 
 def test_the_command_trains_with_overrides(data, tmp_path, monkeypatch):
-    from finepose_mp.config import dump_config
-
     dump_config(small_config(data, tmp_path / "run"), tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
     overrides = ("training.epochs=1", f"run_dir={tmp_path / 'other'}")
@@ -249,8 +328,6 @@ def test_the_command_trains_with_overrides(data, tmp_path, monkeypatch):
     ],
 )
 def test_the_command_says_what_is_wrong(data, tmp_path, monkeypatch, override, message):
-    from finepose_mp.config import dump_config
-
     dump_config(small_config(data, tmp_path / "run"), tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 from contract_file import write_contract_file
 from safetensors.torch import load_file
 
+from finepose_mp import runs
 from finepose_mp.config import Config
+from finepose_mp.models import build_model
 from finepose_mp.training.loop import train
 
 
@@ -29,6 +32,21 @@ def small_config(file: Path, run_dir: Path, **sections: dict) -> Config:
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
     return Config.model_validate(values)
+
+
+def untrained_run(run_dir: Path, model: str = "finepose") -> Path:
+    """The directory of a run whose network has its first weights: what predicting needs, without any training."""
+    narrow = {"name": model, "width": 16, "depth": 1, "heads": 2, "prompt": {"text_weights": "random"}}
+    evaluation = {"hypotheses": 2, "sampling_steps": 1, "flip": False}
+    config = small_config(run_dir / "none.h5", run_dir, model=narrow, evaluation=evaluation)
+    torch.manual_seed(0)
+    network = build_model(config.model, 17, config.data.window)
+    runs.create_run(config)
+    runs.write_text_tower(run_dir, network)
+    runs.write_mean_pose(run_dir, np.zeros((17, 3)), "coco17")
+    with runs.checkpoint(run_dir, "best") as folder:
+        runs.save_weights(folder, network, config)
+    return run_dir
 
 
 def run(config: Config, **options) -> Config:

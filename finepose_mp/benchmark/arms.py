@@ -108,6 +108,11 @@ def inference_arms(
     return arms + ([base.but(f"{name} compiled", compiled=True)] if compiler else [])
 
 
+def hungriest_arm(sizes: Sizes, window: int, batch: int) -> Arm:
+    """The fastest way of training there is here: what a loader has to keep up with."""
+    return Arm(f"N {window} B {batch} bf16", "train", window=window, batch=batch, precision="autocast", sizes=sizes)
+
+
 def preset_arms(sizes: Sizes, window: int) -> list[Arm]:
     """The presets of sampling, side by side."""
     return [

@@ -62,6 +62,11 @@ class Measurement:
         return statistics.median(self.ratios)
 
     @property
+    def windows_per_second(self) -> float:
+        """What the median repeat came to."""
+        return self.arm.batch / statistics.median(self.seconds)
+
+    @property
     def spread(self) -> float:
         """Largest minus smallest cost in yardsticks."""
         return max(self.ratios) - min(self.ratios)

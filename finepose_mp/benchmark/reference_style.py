@@ -75,7 +75,8 @@ def separately_mirrored(network: ReferenceStyle, input_2d: Tensor, text: str, jo
 
 def _block(block: Block, tokens: Tensor) -> Tensor:
     tokens = tokens + _drop(block, _attention(block.attention, block.attention_norm(tokens)))
-    return tokens + _drop(block, block.mlp(block.mlp_norm(tokens)))
+    hidden = F.gelu(_project(block.mlp.expand, block.mlp_norm(tokens)))
+    return tokens + _drop(block, _project(block.mlp.contract, hidden))
 
 
 def _drop(block: Block, branch: Tensor) -> Tensor:
@@ -84,8 +85,13 @@ def _drop(block: Block, branch: Tensor) -> Tensor:
 
 def _attention(attention: Attention, tokens: Tensor) -> Tensor:
     heads = tokens.shape[-1] // attention.head_width
-    q, k, v = (_split(part, heads) for part in attention.qkv(tokens).chunk(3, dim=-1))
-    return attention.project(_attend(q, k, v))
+    q, k, v = (_split(part, heads) for part in _project(attention.qkv, tokens).chunk(3, dim=-1))
+    return _project(attention.project, _attend(q, k, v))
+
+
+def _project(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Products as PyTorch does them by default."""
+    return F.linear(x, layer.weight, layer.bias)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -97,8 +97,8 @@ def _inference(arm: Arm, config: Config, model: nn.Module, device: torch.device)
         return _reference_sampling(arm, config, ReferenceStyle(model), keypoints)
     with torch.inference_mode():
         prompt = model.encode_prompts([TEXT])
-    if arm.precision == "bf16":
-        model = in_precision(model, "bf16")
+    if arm.precision != "autocast" and not arm.compiled:
+        model = in_precision(model, arm.precision)
     if arm.at_once is not None:
         sequences = arm.at_once * arm.batch * (2 if arm.flip else 1)
         memory_mb = -(-sequences * sequence_bytes(model) // 2**20)

@@ -13,8 +13,8 @@ from finepose_mp.config import Config
 from finepose_mp.datasets.index import Track, Windows, evaluation_windows
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.diffusion import CosineSchedule, ddim_sample, draw_noise, window_generators
+from finepose_mp.inference.conditioning import conditioned
 from finepose_mp.inference.memory import in_chunks, in_precision, sequences_within
-from finepose_mp.inference.mirroring import mirror_averaged, with_mirrored
 from finepose_mp.models.finepose import Prompt
 from finepose_mp.prompts import condition_text
 from finepose_mp.skeletons import JointSet, joint_set
@@ -111,8 +111,8 @@ def lift_tracks(
     asked = {"hypotheses": hypotheses, "sampling_steps": steps, "flip": flip, "batch_size": batch_size}
     options = config.evaluation.model_copy(update={name: value for name, value in asked.items() if value is not None})
     config = config.model_copy(update={"evaluation": options})
-    size, prompt_of = options.batch_size, encoded_once(model, config.model.prompt.condition)
     model = in_precision(model, options.precision)
+    size, prompt_of = options.batch_size, encoded_once(model, config.model.prompt.condition)
     with TrackReader(config.data) as reader:
         for track in tracks:
             sample = reader.read(track)
@@ -139,26 +139,15 @@ def _lift(
 ) -> Tensor:
     """Poses (B, H, N, J, 3) of windows that are denoised together, `sequences` (mirrored or not) at a time."""
     joints = sampling.joints
-    if sampling.flip:
-        input_2d, input_mask = with_mirrored(input_2d, input_mask, joints)
+    denoise = conditioned(model, joints, sampling.flip, input_2d, input_mask, prompt)
+    shape = (sampling.hypotheses, *input_2d.shape[1:-1], 3)
     if not model.is_denoiser:
-        poses = model(input_2d, input_mask).unsqueeze(1)
-        if sampling.flip:
-            poses = mirror_averaged(lambda _noisy, _t: poses, joints)(poses[: len(seeds)], 0)
-        return _root_at_origin(poses, joints)
-
-    conditions = model.condition(input_2d, input_mask, *([] if prompt is None else [prompt]))
-
-    def denoise(noisy: Tensor, t: int) -> Tensor:
-        return model.denoise(conditions, noisy, torch.full((len(noisy),), t, device=noisy.device))
+        return _root_at_origin(denoise(input_2d.new_zeros(len(seeds), 1, *shape[1:]), 0), joints)
 
     def noise(_draw: int) -> Tensor:
         return draw_noise(generators, shape).to(input_2d.device)
 
     generators = window_generators(seeds)
-    shape = (sampling.hypotheses, *input_2d.shape[1:-1], 3)
-    if sampling.flip:
-        denoise = mirror_averaged(denoise, joints)
     denoise = in_chunks(denoise, max(1, sequences // len(seeds)))
     diffusion = sampling.config.diffusion
     sampled = ddim_sample(denoise, noise, CosineSchedule(diffusion.timesteps), sampling.steps, diffusion.clip_m)

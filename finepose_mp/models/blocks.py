@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from finepose_mp.models.products import Linear, linear
+
 NORM_EPS = 1e-6  # of the norms inside the backbone; the heads use PyTorch's default, as the papers' code does
 
 
@@ -26,11 +28,11 @@ class Keys(NamedTuple):
 
     `usable` (R, S*heads or 1, 1, L) is what scaled_dot_product_attention takes: all True where a row has no usable
     token, because a softmax over nothing is NaN. `exist` (R, S*heads or 1, 1, 1) is False for such rows, whose tokens
-    attend to themselves instead.
+    attend to themselves instead; None: there are none, as far as is known.
     """
 
     usable: Tensor
-    exist: Tensor
+    exist: Tensor | None
 
     @classmethod
     def of(cls, mask: Tensor, heads: int) -> "Keys":
@@ -39,34 +41,40 @@ class Keys(NamedTuple):
         usable = (mask | ~exist).transpose(1, 2).unsqueeze(2)
         if usable.shape[1] > 1:
             usable, exist = usable.repeat_interleave(heads, dim=1), exist.repeat_interleave(heads, dim=2)
-        return cls(usable, exist.transpose(1, 2).unsqueeze(2))
+        return cls(usable, None if _is_known_full(exist) else exist.transpose(1, 2).unsqueeze(2))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, usable: Tensor | None) -> Tensor:
     """Attention of (R, heads, L, d); `usable` as in Keys."""
     if q.dtype is torch.bfloat16 and q.device.type == "cpu":
-        # PyTorch's fused kernel takes half as long again for sequences this short, and twice as long backward.
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        # PyTorch's fused kernel takes twice as long for sequences this short, and seven times as long backward.
+        q, k, v = (x.contiguous() for x in (q, k, v))  # a product would copy them too, transposed ones slowly
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
         if usable is not None:
             scores = scores.masked_fill(~usable, -torch.inf)
-        return scores.softmax(dim=-1).to(v.dtype) @ v
+        return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=usable)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention along axis 1 of (R, L, S, D)."""
+    """Multi-head self-attention along axis 1 of (R, L, S, D).
+
+    Attributes:
+        qkv: gives queries, keys and values, one after the other; with `is_by_head`, head by head.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.head_width = width // heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
+        self.is_by_head = False
+        self.qkv = Linear(width, 3 * width)
+        self.project = Linear(width, width)
 
     def forward(self, x: Tensor, keys: Keys | None = None) -> Tensor:
         """Attended tokens (R, L, S, D). Without `keys` every token is a key."""
         q, k, v = self._by_head(x)
         attended = _attend(q, k, v, None if keys is None else keys.usable)
-        if keys is not None:
+        if keys is not None and keys.exist is not None:
             attended = torch.where(keys.exist, attended, v)  # attending to oneself alone yields one's own value
         return self.project(attended.transpose(1, 2).reshape(x.shape))
 
@@ -76,15 +84,19 @@ class Attention(nn.Module):
         Slots fold into the head axis. Where there are several, one slot's heads follow on another's without a gap only
         if a head's three parts lie together, so the (small) weights are reordered instead of the tokens copied.
         """
-        rows, length, slots, width = x.shape
-        if slots == 1:
+        rows, length, slots, _ = x.shape
+        if slots == 1 and not self.is_by_head:
             split = self.qkv(x).view(rows, length, 3, -1, self.head_width).unbind(2)
         else:
-            by_head = self.qkv.weight.view(3, -1, self.head_width, width).transpose(0, 1).flatten(0, 2)
-            bias = self.qkv.bias.view(3, -1, self.head_width).transpose(0, 1).flatten()
-            split = F.linear(x, by_head, bias).view(rows, length, -1, 3, self.head_width).unbind(3)
+            projected = self.qkv(x) if self.is_by_head else linear(x, *self.by_head())
+            split = projected.view(rows, length, -1, 3, self.head_width).unbind(3)
         q, k, v = (y.transpose(1, 2) for y in split)
         return q, k, v
+
+    def by_head(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias of `qkv` in the order head, part, channel."""
+        weight, bias = (x.unflatten(0, (3, -1, self.head_width)) for x in (self.qkv.weight, self.qkv.bias))
+        return weight.transpose(0, 1).flatten(0, 2), bias.transpose(0, 1).flatten()
 
 
 class DropPath(nn.Module):
@@ -108,12 +120,12 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, hidden)
-        self.contract = nn.Linear(hidden, width)
+        self.expand = Linear(width, hidden)
+        self.contract = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transformed tokens (..., D)."""
-        return self.contract(F.gelu(self.expand(x)))
+        return self.contract.after_gelu(self.expand(x))
 
 
 class Block(nn.Module):
@@ -185,7 +197,7 @@ class SpatialTemporal(nn.Module):
 
     def keys(self, mask: Tensor | None) -> tuple[Keys | None, Keys | None]:
         """The keys of the spatial and of the temporal blocks, from a mask (B, N, J)."""
-        if mask is None:
+        if mask is None or _is_known_full(mask):
             return None, None
         return Keys.of(mask.flatten(0, 1).unsqueeze(-1), self.heads), Keys.of(mask, self.heads)
 
@@ -247,6 +259,11 @@ class Stem(nn.Linear):
         with _full_precision(points):
             weight = self.weight[:, first : first + points.shape[-1]]
             return F.linear(points.to(weight.dtype), weight, self.bias if first == 0 else None)
+
+
+def _is_known_full(mask: Tensor) -> bool:
+    """Whether a mask is True everywhere, and known to be: another device would be waited for, a compiler cannot say."""
+    return mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all())
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager:

@@ -80,7 +80,7 @@ class Communication(nn.Module):
 
     def keys_and_values(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (U, heads, L, d) of prompt matrices (U, L, D)."""
-        text = self.text_norm(matrix.to(self.key.weight.dtype))  # texts are encoded in full precision
+        text = self.text_norm(matrix.to(self.text_norm.weight.dtype))  # texts are encoded in full precision
         return self._by_head(self.key(text)), self._by_head(self.value(text))
 
     def forward(self, tokens: Tensor, prompt: Prompt) -> Tensor:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
 from itertools import islice
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -89,6 +90,7 @@ class Trainer:
         self._windows, self._validation_tracks = training_set, validation_tracks
         self._loader, self._batches = _loader(config, accelerator, training_set)
         self._progress = Progress(windows=len(training_set))
+        self._saved_step: int | None = None
         self._ledger = Ledger(self._settle)
 
         set_seed(config.seed)
@@ -134,6 +136,7 @@ class Trainer:
         """Takes over the state of the run's last checkpoint."""
         run_dir = self._config.run_dir
         self._accelerator.load_state(runs.checkpoint_folder(run_dir, "last") / runs.STATE)
+        self._saved_step = self._progress.step
         if self._accelerator.is_main_process:
             runs.write_config(self._config)
             runs.note_continuation(run_dir, self._progress.step)
@@ -193,7 +196,14 @@ class Trainer:
                 progress.batch += len(batches)
                 progress.step += 1
                 bar.update(len(batches))
+                self._save_between_epochs()
         self._ledger.close()
+
+    def _save_between_epochs(self) -> None:
+        every, ends = self._config.training.checkpoint_every, self._progress.batch >= len(self._batches)
+        if every is not None and self._progress.step % every == 0 and not ends and not self._reached_max_steps:
+            self._ledger.close()
+            self._save(is_best=False)
 
     def _step(self, batches: list[dict]) -> None:
         """One optimiser step on the mean distance over the usable joints of all batches and all processes."""
@@ -228,11 +238,17 @@ class Trainer:
             self._progress.joints += int(joints)
             return
         bad = sorted(gather_object(entry.indices[~entry.distances.isfinite().cpu()].tolist()))
+        batch = sorted(gather_object(entry.indices.tolist()))
+        if self._accelerator.is_main_process:
+            windows = [{**_identity(self._windows, index), "is_finite": index not in bad} for index in batch]
+            where = {"epoch": self._progress.epoch + 1, "step": entry.step, "loss": str(total)}
+            runs.write_failed_step(self._config.run_dir, {**where, "windows": windows})
         raise TrainingError(
             f"loss is {total} in epoch {self._progress.epoch + 1}, step {entry.step}, from training "
-            f"windows {', '.join(map(str, bad[:20]))}{' ...' if len(bad) > 20 else ''} ({len(bad)} in all). Nothing "
-            "of this step was saved. If most windows of the batch are listed, lower training.learning_rate; if few, "
-            "check the data with tools/validate.py"
+            f"windows {', '.join(map(str, bad[:20]))}{' ...' if len(bad) > 20 else ''} ({len(bad)} of {len(batch)} in "
+            f"the batch; {self._config.run_dir / runs.FAILED_STEP} says whose they are). No weights of this step were "
+            "saved. If most windows of the batch are listed, lower training.learning_rate; if few, check the data with "
+            "tools/validate.py"
         )
 
     def _on_device(self, batch: dict) -> dict:
@@ -259,12 +275,20 @@ class Trainer:
                 runs.save_weights(folder, model, self._config)
         with ExitStack() as stack:
             if self._accelerator.is_main_process:
-                folder = stack.enter_context(runs.checkpoint(run_dir, "last"))
+                folder = stack.enter_context(runs.checkpoint(run_dir, "last", self._place_of_previous()))
                 runs.save_weights(folder, model, self._config)
             self._accelerator.wait_for_everyone()
             self._accelerator.save_state(runs.partial_folder(run_dir, "last") / runs.STATE)
             self._accelerator.wait_for_everyone()
+        if self._accelerator.is_main_process:
+            runs.keep_newest(run_dir, self._config.training.keep_checkpoints - 1)
+        self._saved_step = self._progress.step
         self._accelerator.wait_for_everyone()
+
+    def _place_of_previous(self) -> Path | None:
+        if self._saved_step is None or self._config.training.keep_checkpoints == 1:
+            return None
+        return runs.older_checkpoint(self._config.run_dir, self._saved_step)
 
 
 def _accelerator(config: Config) -> Accelerator:
@@ -297,6 +321,17 @@ def _loader(config: Config, accelerator: Accelerator, windows: WindowDataset) ->
         generator=torch.Generator(),
     )
     return loader, batches
+
+
+def _identity(windows: WindowDataset, index: int) -> dict:
+    """Which person, frames and text a training window of this epoch is, as plain values."""
+    track, sample = windows.tracks[windows.track_number(index)], windows[index]
+    frames = sample["frame"][sample["frame_mask"]]
+    return {
+        **{"window": index, "file": str(track.file), "sequence": track.sequence, "camera": track.camera},
+        **{"person": track.person, "first_frame": int(frames[0]), "last_frame": int(frames[-1])},
+        **{name: sample[name] for name in ("mirrored", "text", "seed")},
+    }
 
 
 def _grouped(loader: Iterable[dict], size: int) -> Iterator[list[dict]]:

@@ -10,6 +10,7 @@ from finepose_mp.runs import RunError
 _MAY_DIFFER = (
     *("run_dir", "data.files", "data.num_workers", "data.cache_mb", "evaluation"),
     *("training.epochs", "training.max_steps", "training.validate_every", "training.trackers"),
+    *("training.checkpoint_every", "training.keep_checkpoints"),
 )
 
 
