@@ -5,7 +5,8 @@ import pytest
 from contract_file import make_sequence
 
 from finepose_mp import schema
-from finepose_mp.evaluation.scenes import calibration, scene_errors
+from finepose_mp.evaluation.scenes import calibration, scene_errors, seam_acceleration
+from finepose_mp.inference.long_tracks import overlapping_windows
 from finepose_mp.skeletons import joint_set
 
 COCO17 = joint_set("coco17")
@@ -84,3 +85,32 @@ def test_without_prediction_or_truth_there_is_nothing_to_score(sequence):
     sequence.joint_status[:] = schema.MISSING
     with pytest.raises(ValueError, match="no person has both"):
         scene_errors(sequence, COCO17)
+
+
+class TestSeams:
+    def test_a_step_where_windows_meet_is_acceleration_at_seams(self, sequence):
+        joints = np.zeros(sequence.joints_3d_world.shape)
+        bounds = overlapping_windows(40, 9).start[1:]
+        for start in bounds:  # the pose changes by 10 cm from one window to the next
+            joints[start:, :, 0] += [0.1, 0, 0]
+        sequence.predicted_3d_world = joints
+        found = seam_acceleration(sequence, COCO17, 9)
+        assert found["at seams"] > 0.5 and found["inside"] == pytest.approx(0, abs=1e-6)
+
+    def test_smooth_motion_has_the_same_everywhere(self, sequence):
+        time = np.arange(40) / sequence.fps
+        joints = np.zeros(sequence.joints_3d_world.shape)
+        joints[..., 0, 0] = 0.5 * 3.0 * time[:, None] ** 2  # one joint at 3 m/s^2
+        sequence.predicted_3d_world = joints
+        found = seam_acceleration(sequence, COCO17, 9)
+        assert found["at seams"] == pytest.approx(3 / 17) and found["inside"] == pytest.approx(3 / 17)
+
+    def test_frames_that_do_not_follow_each_other_do_not_count(self, sequence):
+        sequence.frame = sequence.frame + 50 * (np.arange(40) >= 20)
+        sequence.predicted_3d_world = np.zeros(sequence.joints_3d_world.shape)
+        sequence.predicted_3d_world[20:, :, 0] += 1.0
+        found = seam_acceleration(sequence, COCO17, 9)
+        assert found["at seams"] == found["inside"] == 0
+
+    def test_a_single_window_has_no_seam(self, sequence):
+        assert seam_acceleration(sequence, COCO17, 81)["at seams"] is None

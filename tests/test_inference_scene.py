@@ -7,10 +7,11 @@ from contract_file import make_sequence
 
 from finepose_mp import schema
 from finepose_mp.config import Config
-from finepose_mp.inference.long_tracks import lift_track, overlapping_windows
-from finepose_mp.inference.scene import INFERRED, NONE, SEEN, predict_scene
+from finepose_mp.inference.long_tracks import TrackInput, lift_long_tracks, overlapping_windows
+from finepose_mp.inference.scene import predict_scene
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import joint_set
+from finepose_mp.variables import INFERRED, NOT_PREDICTED, SEEN
 
 COCO17 = joint_set("coco17")
 WINDOW = 9
@@ -29,6 +30,11 @@ def config_of(name: str = "d3dp", **evaluation) -> Config:
 def model_of(config: Config) -> torch.nn.Module:
     torch.manual_seed(0)
     return build_model(config.model, len(COCO17), WINDOW).eval()
+
+
+def lift_track(model, config, points, mask, seed) -> np.ndarray:
+    """Hypotheses (H, T, J, 3) of a single track."""
+    return lift_long_tracks(model, config, [TrackInput(points, mask, seed)])[0]
 
 
 def keypoints(length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +64,18 @@ def test_a_long_track_does_not_depend_on_how_much_fits_into_memory(name, flip):
     assert np.abs(COCO17.root(ours)).max() < 1e-6
     if model.is_denoiser:
         assert np.abs(ours - lift_track(model, little, points, mask, seed=4)).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["finepose", "mixste"])
+def test_tracks_that_are_lifted_together_do_not_know_of_each_other(name):
+    config = config_of(name)
+    model = model_of(config)
+    tracks = [TrackInput(*keypoints(length), seed=length) for length in (23, 5, 9)]
+    tracks[1].input_mask[:] = False  # one of them has nothing to lift
+    together = lift_long_tracks(model, config, tracks)
+    for track, poses in zip(tracks, together, strict=True):
+        np.testing.assert_allclose(poses, lift_track(model, config, *track), atol=1e-5)
+    assert np.isnan(together[1]).all()
 
 
 def test_a_track_of_one_window_is_lifted_as_that_window():
@@ -132,7 +150,7 @@ def test_people_are_lifted_and_placed(scene):
     sequence, predicted = scene()
     assert predicted.joints_3d_world.shape == sequence.joints_3d_world.shape
     assert predicted.hypotheses_3d_world.shape == (3, *sequence.joints_3d_world.shape)
-    there = predicted.status != NONE
+    there = predicted.status != NOT_PREDICTED
     assert there.any()
     assert np.isfinite(predicted.joints_3d_world[there]).all() and np.isnan(predicted.joints_3d_world[~there]).all()
     assert (predicted.spread[there] > 0).any()
@@ -177,5 +195,5 @@ def test_a_person_whom_nobody_sees_has_no_prediction(scene):
         sequence.in_view[:, :, 1] = 0
 
     _, predicted = scene(unseen)
-    assert (predicted.status[:, 1] == NONE).all()
+    assert (predicted.status[:, 1] == NOT_PREDICTED).all()
     assert np.isnan(predicted.joints_3d_world[:, 1]).all()

@@ -1,12 +1,11 @@
 """docs/KEYPOINTS.md does what it says."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 from conftest import REPOSITORY
 from keypoint_files import POSES, SCORES, write_json
+from recorded_people import run_tool
 
 from finepose_mp.preprocessing.keypoints import FORMATS
 
@@ -32,15 +31,17 @@ def test_every_format_is_described():
         assert program in TEXT
 
 
-def test_the_measurement_prints_its_table():
-    command = [sys.executable, str(REPOSITORY / "tools/measure_tracking.py")]
-    small = ["--scenes", "fencing", "--takes", "1", "--frames", "20"]
-    result = subprocess.run([*command, *small], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+def test_the_measurement_prints_its_table(monkeypatch, capsys):
+    small = ("--scenes", "fencing", "--takes", "1", "--frames", "20")
+    status, table, _ = run_tool(monkeypatch, capsys, "measure_scene.py", *small)
+    assert status == 0
+    rows = [line.split() for line in table.splitlines()[1:-1]]
     assert [row[1:-4] for row in rows] == [
         ["fixed", "at", "rest"], ["worn", "ignored"], ["worn", "estimated"], ["worn", "known"],
+        ["worn", "+", "worn", "ones"], ["worn", "+", "all", "others"],
     ]  # fmt: skip
-    unknown = subprocess.run([*command, "--scenes", "chess"], capture_output=True, text=True)
-    assert unknown.returncode == 2
-    assert "unknown scene 'chess'" in unknown.stderr
+    assert "association of 20 frames with 8 people" in table
+    status, _, errors = run_tool(monkeypatch, capsys, "measure_scene.py", "--scenes", "chess")
+    assert status == 2 and "unknown scene 'chess'" in errors
+    status, _, errors = run_tool(monkeypatch, capsys, "measure_scene.py", "--run", "somewhere")
+    assert status == 2 and "--run and --data belong together" in errors

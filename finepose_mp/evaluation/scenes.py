@@ -6,7 +6,9 @@ import numpy as np
 
 from finepose_mp import schema
 from finepose_mp.evaluation.scoring import MILLIMETRES
+from finepose_mp.inference.long_tracks import overlapping_windows
 from finepose_mp.skeletons import JointSet
+from finepose_mp.variables import INFERRED, NOT_PREDICTED, SEEN
 
 ERRORS = {
     "mpjpe_world": "mean distance of joints in the world",
@@ -29,9 +31,9 @@ def scene_errors(sequence: schema.Sequence, joints: JointSet) -> dict[str, dict[
     """
     truth, predicted, observed = _compared(sequence, joints)
     groups = {
-        "all": sequence.predicted_status > 0,
-        "seen": sequence.predicted_status == 1,
-        "inferred": sequence.predicted_status == 2,
+        "all": sequence.predicted_status != NOT_PREDICTED,
+        "seen": sequence.predicted_status == SEEN,
+        "inferred": sequence.predicted_status == INFERRED,
     }
     return {name: _errors(truth, predicted, observed & frames[..., None], joints) for name, frames in groups.items()}
 
@@ -43,7 +45,7 @@ def calibration(sequence: schema.Sequence, joints: JointSet) -> list[dict[str, f
     the spread is honest, the error of the mean of H hypotheses is sqrt(1 + 1/H) times it, and grows with it.
     """
     truth, predicted, observed = _compared(sequence, joints)
-    usable = observed & (sequence.predicted_status > 0)[..., None] & np.isfinite(sequence.predicted_spread)
+    usable = observed & (sequence.predicted_status != NOT_PREDICTED)[..., None] & np.isfinite(sequence.predicted_spread)
     error = MILLIMETRES * np.linalg.norm(joints.root_relative(predicted) - joints.root_relative(truth), axis=-1)[usable]
     spread = MILLIMETRES * sequence.predicted_spread[usable]
     order = np.argsort(spread, kind="stable")
@@ -56,6 +58,35 @@ def calibration(sequence: schema.Sequence, joints: JointSet) -> list[dict[str, f
         for part in np.array_split(order, BINS)
         if len(part)
     ]
+
+
+def seam_acceleration(sequence: schema.Sequence, joints: JointSet, window: int) -> dict[str, float | None]:
+    """Mean acceleration of joints about their root, m/s^2, where windows of N frames begin or end, and inside of them.
+
+    "at seams" counts second differences over frames that different windows hold, "inside" the others; None where there
+    are none. Windows that meet without a seam give the same for both.
+    """
+    if sequence.predicted_3d_world is None:
+        raise ValueError(f"{sequence.name}: no prediction in it; tools/predict.py makes one")
+    relative = joints.root_relative(sequence.predicted_3d_world.astype(np.float64))
+    change = np.linalg.norm(np.diff(relative, n=2, axis=0), axis=-1) * sequence.fps**2
+    step = np.diff(sequence.frame)
+    even = (step[1:] == step[:-1]) & (step[1:] == np.min(step, initial=1))
+    border = _window_borders(len(sequence.frame), window)
+    at_seam = border[1:] | border[:-1]
+    known = np.isfinite(change) & even[:, None, None]
+    return {
+        name: float(change[known & where[:, None, None]].mean()) if (known & where[:, None, None]).any() else None
+        for name, where in (("at seams", at_seam), ("inside", ~at_seam))
+    }
+
+
+def _window_borders(length: int, window: int) -> np.ndarray:
+    """(T - 1,) bool: whether a frame and the next are held by different windows of a long track."""
+    windows = overlapping_windows(length, window)
+    held = np.zeros((len(windows.start), length), bool)
+    np.put_along_axis(held, windows.frames, True, axis=1)
+    return (held[:, 1:] != held[:, :-1]).any(axis=0)
 
 
 def _compared(sequence: schema.Sequence, joints: JointSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,6 +6,9 @@ al. 2023, with time in place of the image plane). Frames near a window's middle 
 on every hypothesis, which windows sampled one by one do not.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,103 +16,93 @@ from torch import Tensor, nn
 from finepose_mp.config import Config
 from finepose_mp.datasets.index import Windows, place_windows
 from finepose_mp.diffusion import CosineSchedule, ddim_sample, draw_noise, window_generators
+from finepose_mp.inference.conditioning import conditioned
 from finepose_mp.inference.memory import sequences_within
-from finepose_mp.inference.mirroring import mirror_averaged, with_mirrored
 from finepose_mp.models.finepose import Prompt
 from finepose_mp.skeletons import joint_set
 
 
-@torch.inference_mode()
-def lift_track(
-    model: nn.Module,
-    config: Config,
-    input_2d: np.ndarray,
-    input_mask: np.ndarray,
-    seed: int,
-    prompt: Prompt | None = None,
-) -> np.ndarray:
-    """Hypotheses (H, T, J, 3) float32 of one track: root-relative metres, camera frame; NaN where nothing was lifted.
+class TrackInput(NamedTuple):
+    """What a model is given of one track of T frames."""
 
-    A frame is lifted when a window with a usable keypoint holds it; so are frames in between that have none.
+    input_2d: np.ndarray  # (T, J, 2) normalised keypoints, 0 where missing
+    input_mask: np.ndarray  # (T, J), True where usable
+    seed: int  # of the track's noise
+
+
+@torch.inference_mode()
+def lift_long_tracks(
+    model: nn.Module, config: Config, tracks: Sequence[TrackInput], prompt: Prompt | None = None
+) -> list[np.ndarray]:
+    """Hypotheses (H, T, J, 3) float32 of every track: root-relative metres, camera frame; NaN where nothing was lifted.
+
+    A frame is lifted when a window with a usable keypoint holds it; so are frames in between that have none. Windows of
+    all tracks pass the network together, which does not change the result of any.
 
     Args:
         model: a trained network in evaluation mode, on any device.
         config: of the run that trained it; `config.evaluation` says how many hypotheses in how many steps.
-        input_2d: (T, J, 2) normalised keypoints, 0 where missing.
-        input_mask: (T, J), True where usable.
-        seed: of the track's noise.
-        prompt: one encoded text, for models that read prompts; None: no prompt.
+        tracks: of any lengths.
+        prompt: one encoded text for all of them, for models that read prompts; None: no prompt.
     """
-    track = _Track(model, config, input_2d, input_mask, prompt)
-    hypotheses = config.evaluation.hypotheses if model.is_denoiser else 1
-    shape = (hypotheses, *input_2d.shape[:-1], 3)
-    if not len(track.windows.start):
-        return np.full(shape, np.nan, np.float32)
+    joined = _Joined(model, config, tracks, prompt)
+    shapes = [
+        (config.evaluation.hypotheses if model.is_denoiser else 1, *track.input_2d.shape[:-1], 3) for track in tracks
+    ]
+    if not len(joined.windows.start):
+        return [np.full(shape, np.nan, np.float32) for shape in shapes]
+    generators = window_generators([track.seed for track in tracks])
+
+    def noise(_draw: int) -> Tensor:
+        each = [draw_noise([own], shape) for own, shape in zip(generators, shapes, strict=True)]
+        return torch.cat(each, dim=2).to(joined.device)
+
     if model.is_denoiser:
-        generators = window_generators([seed])
-        schedule = CosineSchedule(config.diffusion.timesteps)
-        poses = ddim_sample(
-            track.denoise,
-            lambda _draw: draw_noise(generators, shape).to(track.device),
-            schedule,
-            config.evaluation.sampling_steps,
-            config.diffusion.clip_m,
-        )[-1]
+        schedule, diffusion = CosineSchedule(config.diffusion.timesteps), config.diffusion
+        poses = ddim_sample(joined.denoise, noise, schedule, config.evaluation.sampling_steps, diffusion.clip_m)[-1]
     else:
-        poses = track.denoise(torch.zeros(1, *shape, device=track.device), 0)
+        poses = joined.denoise(torch.zeros_like(noise(0)), 0)
     lifted = joint_set(config.data.joint_set).root_relative(poses[0]).cpu().numpy()
-    return np.where(track.covered[:, None, None], lifted, np.float32(np.nan))
+    lifted = np.where(joined.covered[:, None, None], lifted, np.float32(np.nan))
+    return np.split(lifted, np.cumsum([shape[1] for shape in shapes])[:-1], axis=1)
 
 
-class _Track:
-    """One track in overlapping windows, and a denoiser of its whole length."""
+class _Joined:
+    """Tracks one after the other in overlapping windows, none of which holds frames of two, and their denoiser."""
 
-    def __init__(
-        self, model: nn.Module, config: Config, input_2d: np.ndarray, mask: np.ndarray, prompt: Prompt | None
-    ) -> None:
+    def __init__(self, model: nn.Module, config: Config, tracks: Sequence[TrackInput], prompt: Prompt | None) -> None:
         self._model, self._joints, self._flip = model, joint_set(config.data.joint_set), config.evaluation.flip
         self.device = next(model.parameters()).device
-        self.windows = _with_keypoints(overlapping_windows(len(input_2d), config.data.window), mask)
+        input_2d, mask = (np.concatenate([track[part] for track in tracks]) for part in (0, 1))
+        windows = _windows_of([len(track.input_2d) for track in tracks], config.data.window)
+        self.windows = _with_keypoints(windows, mask)
         self._weights = _blend_weights(self.windows, len(input_2d))
-        self._input_2d = torch.from_numpy(np.ascontiguousarray(input_2d, np.float32)).to(self.device)
-        self._mask = torch.from_numpy(np.ascontiguousarray(mask)).to(self.device)
+        self._input_2d = torch.from_numpy(input_2d.astype(np.float32, copy=False)).to(self.device)
+        self._mask = torch.from_numpy(mask).to(self.device)
         self._prompt = prompt if prompt is not None or not model.reads_prompts else model.encode_prompts([None])
         self._sequences = sequences_within(model, config.evaluation.memory_mb)
 
     @property
     def covered(self) -> np.ndarray:
-        """(T,) bool: frames that some window holds."""
+        """Frames that some window holds, bool."""
         covered = np.zeros(len(self._input_2d), bool)
         covered[self.windows.frames[self.windows.frame_mask]] = True
         return covered
 
     def denoise(self, noisy: Tensor, t: int) -> Tensor:
-        """Clean poses (1, H, T, J, 3), as many windows at a time as memory allows; 0 where there is no window."""
+        """Clean poses like `noisy` (1, H, frames of all tracks, J, 3), a few windows at a time; 0 without a window."""
         clean = torch.zeros_like(noisy)
         at_once = max(1, self._sequences // (noisy.shape[1] * (2 if self._flip else 1)))
         for first in range(0, len(self.windows.start), at_once):
-            frames = torch.from_numpy(self.windows.frames[first : first + at_once]).to(self.device)
+            part = Windows(*(array[first : first + at_once] for array in self.windows))
+            frames = torch.from_numpy(part.frames).to(self.device)
             weights = torch.from_numpy(self._weights[first : first + at_once]).to(noisy)
-            poses = self._denoise_windows(first, frames, noisy[0, :, frames].transpose(0, 1), t)
+            mask = self._mask[frames] & torch.from_numpy(part.frame_mask).to(self.device)[..., None]
+            denoise = conditioned(self._model, self._joints, self._flip, self._input_2d[frames], mask, self._prompt)
+            poses = denoise(noisy[0, :, frames].transpose(0, 1), t)
             weighted = (poses * weights[:, None, :, None, None]).transpose(0, 1).flatten(1, 2)
             clean[0].index_add_(1, frames.flatten(), weighted)
         return clean
-
-    def _denoise_windows(self, first: int, frames: Tensor, noisy: Tensor, t: int) -> Tensor:
-        """Clean poses (B, H, N, J, 3) of some windows."""
-        inside = torch.from_numpy(self.windows.frame_mask[first : first + len(frames)]).to(self.device)
-        input_2d, mask = self._input_2d[frames], self._mask[frames] & inside[..., None]
-        if self._flip:
-            input_2d, mask = with_mirrored(input_2d, mask, self._joints)
-        if not self._model.is_denoiser:
-            both = self._model(input_2d, mask).unsqueeze(1)
-            return mirror_averaged(lambda _noisy, _t: both, self._joints)(noisy, t) if self._flip else both
-        conditions = self._model.condition(input_2d, mask, *([] if self._prompt is None else [self._prompt]))
-
-        def denoise(poses: Tensor, time: int) -> Tensor:
-            return self._model.denoise(conditions, poses, torch.full((len(poses),), time, device=self.device))
-
-        return (mirror_averaged(denoise, self._joints) if self._flip else denoise)(noisy, t)
 
 
 def overlapping_windows(length: int, window: int) -> Windows:
@@ -120,6 +113,14 @@ def overlapping_windows(length: int, window: int) -> Windows:
     stride = max(1, window - window // 3)
     last = max(0, length - window)
     return place_windows(np.unique(np.append(np.arange(0, last, stride), last)), length, window)
+
+
+def _windows_of(lengths: list[int], window: int) -> Windows:
+    """Windows of tracks that lie one after the other."""
+    of_each = [overlapping_windows(length, window) for length in lengths]
+    before = np.cumsum([0, *lengths[:-1]])
+    moved = [w._replace(start=w.start + n, frames=w.frames + n) for w, n in zip(of_each, before, strict=True)]
+    return Windows(*(np.concatenate(arrays) for arrays in zip(*moved, strict=True)))
 
 
 def _with_keypoints(windows: Windows, mask: np.ndarray) -> Windows:

@@ -1,6 +1,7 @@
 """The people of a sequence in 3D: every track lifted, all cameras of a person fused, everybody placed in the world."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +15,11 @@ from finepose_mp.datasets.index import Track, sequence_tracks
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.inference.fusion import Fusion, Sighting
 from finepose_mp.inference.lifting import encoded_once, window_seed
-from finepose_mp.inference.long_tracks import lift_track
+from finepose_mp.inference.long_tracks import TrackInput, lift_long_tracks
 from finepose_mp.inference.memory import in_precision
-from finepose_mp.inference.views import view_of
+from finepose_mp.inference.views import View, view_of
 from finepose_mp.skeletons import JointSet, joint_set
-
-NONE, SEEN, INFERRED = 0, 1, 2  # predicted_status
+from finepose_mp.variables import INFERRED, NOT_PREDICTED, SEEN
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ScenePrediction:
         hypotheses_3d_world: (H, T, P, J, 3). Of people whom several cameras see, the means over the cameras of each
             camera's first, second, ... hypothesis.
         spread: (T, P, J) root mean square distance of the hypotheses from their mean.
-        status: (T, P) NONE, SEEN (from keypoints of the frame) or INFERRED (from its neighbours).
+        status: (T, P) NOT_PREDICTED, SEEN (from keypoints of the frame) or INFERRED (from its neighbours).
         root_relative: names of people who could not be placed in the world.
     """
 
@@ -44,7 +44,14 @@ class ScenePrediction:
     root_relative: list[str]
 
 
-def predict_scene(model: nn.Module, config: Config, path: Path, sequence: str) -> ScenePrediction:
+def predict_scene(
+    model: nn.Module,
+    config: Config,
+    path: Path,
+    sequence: str,
+    cameras: Collection[str] | None = None,
+    action: str | None = None,
+) -> ScenePrediction:
     """The prediction for one sequence of a file of the contract. No truth in it is read.
 
     Args:
@@ -53,8 +60,11 @@ def predict_scene(model: nn.Module, config: Config, path: Path, sequence: str) -
             `config.evaluation` how poses are sampled, `config.model.prompt.condition` what a prompted model is told.
         path: of the file, in any joint set that has the model's root.
         sequence: its group.
+        cameras: names of those to look through; None: all of them.
+        action: what people do, in words; None: what the file says.
     """
     tracks = sequence_tracks(path, sequence, config.data)
+    tracks = [replace(t, action=action or t.action) for t in tracks if cameras is None or t.camera in cameras]
     with schema.open_file(path) as file:
         people = file[sequence]["person"].asstr()[...].tolist()
         world_to_camera = file[sequence]["world_to_camera"][...]
@@ -62,7 +72,7 @@ def predict_scene(model: nn.Module, config: Config, path: Path, sequence: str) -
     predicted = _nobody(lifter.hypotheses, world_to_camera.shape[1], len(people), len(lifter.joints))
     ordered = sorted(tracks, key=lambda track: (track.person_index, track.camera_index))
     for person, of_person in groupby(ordered, key=lambda track: track.person_index):
-        lifted = [each for track in of_person if (each := lifter.lift(track)) is not None]
+        lifted = lifter.lift(list(of_person))
         if lifted:
             _place(predicted, person, people[person], lifted, lifter)
     return predicted
@@ -86,20 +96,30 @@ class _Lifter:
     def __init__(self, model: nn.Module, config: Config, world_to_camera: np.ndarray) -> None:
         self._model, self._config = in_precision(model, config.evaluation.precision), config
         self._reader, self._world_to_camera = TrackReader(config.data), world_to_camera
-        self._prompt_of = encoded_once(model, config.model.prompt.condition)
+        self._prompt_of = encoded_once(self._model, config.model.prompt.condition)
         self.joints, self.min_keypoints = joint_set(config.data.joint_set), config.data.min_joints_in_view
         self.hypotheses = config.evaluation.hypotheses if model.is_denoiser else 1
 
-    def lift(self, track: Track) -> _Lifted | None:
-        """A track with its hypotheses; None where it has too few keypoints throughout."""
-        sample = self._reader.read(track)
-        seen = sample["input_mask"].sum(axis=-1) >= self.min_keypoints
-        if not seen.any():
-            return None
-        view = view_of(sample, self._world_to_camera[track.camera_index], track.fps, self._config.data.coordinates)
-        prompt, seed = self._prompt_of(track), window_seed(self._config.seed, track, 0)
-        poses = lift_track(self._model, self._config, sample["input_2d"], sample["input_mask"], seed, prompt)
-        return _Lifted(Sighting(view, poses), seen)
+    def lift(self, tracks: list[Track]) -> list[_Lifted]:
+        """Those tracks of a person that have keypoints enough in some frame, with their hypotheses."""
+        samples = {track: self._reader.read(track) for track in tracks}
+        seen = {t: sample["input_mask"].sum(axis=-1) >= self.min_keypoints for t, sample in samples.items()}
+        wanted = [track for track in tracks if seen[track].any()]
+        if not wanted:
+            return []
+        inputs = [
+            TrackInput(*(samples[t][name] for name in ("input_2d", "input_mask")), window_seed(self._config.seed, t, 0))
+            for t in wanted
+        ]
+        # One sequence shows one activity, so all of its tracks have one prompt.
+        hypotheses = lift_long_tracks(self._model, self._config, inputs, self._prompt_of(wanted[0]))
+        return [
+            _Lifted(Sighting(self._view(track, samples[track]), poses), seen[track])
+            for track, poses in zip(wanted, hypotheses, strict=True)
+        ]
+
+    def _view(self, track: Track, sample: dict) -> View:
+        return view_of(sample, self._world_to_camera[track.camera_index], track.fps, self._config.data.coordinates)
 
 
 def _nobody(hypotheses: int, frames: int, people: int, joints: int) -> ScenePrediction:
@@ -117,11 +137,8 @@ def _place(predicted: ScenePrediction, person: int, name: str, lifted: list[_Lif
     located = [each.sighting for each in lifted if each.is_located]
     if located:
         fusion = Fusion(located, lifter.joints, lifter.min_keypoints)
-        hypotheses, seen, root = (
-            _of_seeing_cameras(fusion, located, lifter.joints),
-            fusion.sees.any(axis=0),
-            fusion.root,
-        )
+        hypotheses = _of_seeing_cameras(fusion, located, lifter.joints)
+        seen, root = fusion.sees.any(axis=0), fusion.root
         pose = hypotheses.mean(axis=0)
         frames = np.flatnonzero(seen)
         pose[frames] = fusion.choose(frames)[1]
@@ -135,7 +152,7 @@ def _place(predicted: ScenePrediction, person: int, name: str, lifted: list[_Lif
     deviation = hypotheses - hypotheses.mean(axis=0)
     predicted.spread[:, person] = np.sqrt((deviation**2).sum(axis=-1).mean(axis=0))
     there = np.isfinite(predicted.joints_3d_world[:, person]).all(axis=(-2, -1))
-    predicted.status[:, person] = np.where(there, np.where(seen, SEEN, INFERRED), NONE)
+    predicted.status[:, person] = np.where(there, np.where(seen, SEEN, INFERRED), NOT_PREDICTED)
 
 
 def _of_seeing_cameras(fusion: Fusion, sightings: list[Sighting], joints: JointSet) -> np.ndarray:

@@ -39,3 +39,31 @@ class TrackingSettings:
     newcomers: float = 0.02
     link_doubt: float = 0.2
     bridge_seconds: float = 0.25
+
+
+# For a camera whose tracks other cameras will join by geometry: what it cannot tell is left to them.
+CAUTIOUS = TrackingSettings(link_doubt=3.0)
+
+
+@dataclass(frozen=True)
+class AcrossViewsSettings:
+    """Limits of identity across cameras; lengths in metres.
+
+    Attributes:
+        noise, noise_per_metre: how far the rays of one joint pass each other, at any distance and with distance.
+        apart: how far those of two people's do.
+        min_joints: so many joints must be seen by both cameras for a moment to count.
+        moment_seconds: frames closer in time than this are one moment.
+        least_evidence: log-likelihood by which "one person" must beat "two people".
+        margin: log-likelihood by which it must beat being one person with somebody else; otherwise both stay apart.
+        likely: log-likelihood for two tracks of one camera that motion alone would take for one person.
+    """
+
+    noise: float = 0.04
+    noise_per_metre: float = 0.006
+    apart: float = 0.4
+    min_joints: int = 4
+    moment_seconds: float = 0.25
+    least_evidence: float = 4.0
+    margin: float = 3.0
+    likely: float = 8.0

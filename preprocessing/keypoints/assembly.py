@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finepose_mp.cameras import denormalize_screen
-from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, Person
+from finepose_mp.preprocessing.keypoints.found import UNNAMED, Found, KeypointsError, Person
 from finepose_mp.preprocessing.keypoints.joints import Joints, recognise_joints
 from finepose_mp.skeletons import joint_set as find_joint_set
 from finepose_mp.tracking import Detections, repeated_ids
@@ -30,6 +30,7 @@ class ReadingOptions:
         units: px; fraction (0..1 of width and height); or screen (-1..1 by the width, as lifting papers do).
         sequence: which one, of a file of this toolkit that holds several.
         ignore_ids: whether ids in the file are dropped, so that people are associated anew.
+        camera_size: width and height in pixels that the camera was calibrated for, taken where nothing else is known.
     """
 
     joint_set: str | None = None
@@ -38,6 +39,7 @@ class ReadingOptions:
     units: str | None = None
     sequence: str | None = None
     ignore_ids: bool = False
+    camera_size: tuple[int, int] | None = None
 
 
 def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
@@ -47,7 +49,8 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
         KeypointsError: nobody in it; unknown joints; no image size; keypoints that seem not to be pixels or lie outside
             the image; an id that names two people of one frame.
     """
-    notes = [f"{source}: {found.format}, camera {found.camera}", *found.notes]
+    named = "" if found.camera == UNNAMED else f", camera {found.camera}"
+    notes = [f"{source}: {found.format}{named}", *found.notes]
     joints = recognise_joints(found, options.joint_set, source)
     notes.append(joints.said)
     people = sorted(found.people, key=lambda person: person.frame)
@@ -116,7 +119,7 @@ def _stack(people: list[Person], joints: Joints, notes: list[str]) -> tuple[np.n
 
 
 def _image_size(found: Found, options: ReadingOptions, source: str, notes: list[str]) -> tuple[int, int]:
-    size = options.image_size or found.image_size
+    size = options.image_size or found.image_size or options.camera_size
     if size is None:
         raise KeypointsError(
             f"{source}: {found.format} does not say how large the images are; pass their size, for example "
@@ -126,7 +129,8 @@ def _image_size(found: Found, options: ReadingOptions, source: str, notes: list[
         raise KeypointsError(f"{source}: image size {size}, expected width and height in pixels")
     if options.image_size and found.image_size and tuple(options.image_size) != tuple(found.image_size):
         notes.append(f"image size {options.image_size} as given, not {found.image_size} as in the file")
-    notes.append(f"image size {size[0]} x {size[1]} ({'given' if options.image_size else 'from the file'})")
+    known = "given" if options.image_size else "from the file" if found.image_size else "of the camera"
+    notes.append(f"image size {size[0]} x {size[1]} ({known})")
     return int(size[0]), int(size[1])
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+UNNAMED = "camera"  # the camera of a file that names none
+
 
 class KeypointsError(ValueError):
     """Keypoints that cannot be used as they are; the message says which file, what was found and what to do."""
@@ -32,7 +34,7 @@ class Found:
     format: str
     people: list[Person]
     frames: list[int] | None = None
-    camera: str = "camera"
+    camera: str = UNNAMED
     joint_set: str | None = None
     joint_names: list[str] | None = None
     image_size: tuple[int, int] | None = None

@@ -1,7 +1,8 @@
 """What a detector would find in simulated takes, with everybody's true identity: to measure association with."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
@@ -13,7 +14,17 @@ from finepose_mp.preprocessing.simulation.glasses import RGB_CIRCLE
 from finepose_mp.preprocessing.simulation.motion import FPS
 from finepose_mp.preprocessing.simulation.scene import film, people_of
 from finepose_mp.preprocessing.simulation.stages import built_in_motion
-from finepose_mp.tracking import Detections, FrameIdentities, IdentityScores, Tracks, identity_scores
+from finepose_mp.tracking import (
+    Detections,
+    FrameIdentities,
+    IdentityScores,
+    TrackingSettings,
+    Tracks,
+    identity_scores,
+    likely_links,
+    match_across_views,
+    tracks_in_view,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +53,64 @@ def simulated_cameras(scene: str, takes: int, frames: int, seed: int, exo: int =
             yield _camera(f"{take.name} {worn.name}", camera, True, found, random)
 
 
-def score_tracks(simulated: SimulatedCamera, tracks: Tracks) -> IdentityScores:
-    """How well tracks keep the simulated people apart, counted on what was detected."""
+def crowd(scene: str, people: int, frames: int, seed: int) -> Detections:
+    """What one fixed camera would find of `people` people: those of several takes, laid over each other."""
+    found: list[SimulatedCamera] = []
+    for number in count():
+        if sum(len(np.unique(camera.people)) for camera in found) >= people:
+            break
+        found += [c for c in simulated_cameras(scene, 1, frames, seed + number, exo=1) if not c.is_worn]
+    keypoints, scores, frame_index = (
+        np.concatenate([getattr(camera.detections, name) for camera in found])
+        for name in ("keypoints", "scores", "frame_index")
+    )
+    order = np.argsort(frame_index, kind="stable")
+    return replace(
+        found[0].detections, keypoints=keypoints[order], scores=scores[order], frame_index=frame_index[order]
+    )
+
+
+def score_tracks(
+    simulated: SimulatedCamera, tracks: Tracks, identity: Sequence[Hashable] | None = None
+) -> IdentityScores:
+    """How well tracks keep the simulated people apart, counted on what was detected.
+
+    Args:
+        simulated: a camera. tracks: made of its detections.
+        identity: of each track, where several may be one person; None: every track is somebody else.
+    """
+    identity = range(len(tracks.person)) if identity is None else identity
     frames = []
     for t in range(simulated.detections.frame_count):
         held = np.flatnonzero(tracks.detection[t] >= 0)
         true = np.flatnonzero(simulated.detections.frame_index == t)
         same = true[:, None] == tracks.detection[t, held][None]
-        frames.append(FrameIdentities(simulated.people[true].tolist(), held.tolist(), np.where(same, 0.0, np.nan)))
+        given = [identity[track] for track in held]
+        frames.append(FrameIdentities(simulated.people[true].tolist(), given, np.where(same, 0.0, np.nan)))
     return identity_scores(frames)
+
+
+def score_across_views(
+    simulated: list[SimulatedCamera], cautious: list[Tracks], bold: list[Tracks]
+) -> list[IdentityScores]:
+    """The same for all cameras of one take, people matched across them by geometry first.
+
+    Args:
+        simulated: cameras of one take.
+        cautious: tracks of each, to be matched.
+        bold: tracks of each that motion alone would make.
+    """
+    tracks, least = cautious, TrackingSettings().min_score
+    views = [
+        tracks_in_view(view.take, some, view.detections.frame, view.camera, least, likely_links(some, other))
+        for view, some, other in zip(simulated, cautious, bold, strict=True)
+    ]
+    people, _ = match_across_views(views, float(FPS))
+    identity = {track: person for person, of_person in enumerate(people) for track in of_person}
+    return [
+        score_tracks(view, of_view, [identity[v, p] for p in range(len(of_view.person))])
+        for v, (view, of_view) in enumerate(zip(simulated, tracks, strict=True))
+    ]
 
 
 def _camera(take: str, camera: Camera, is_worn: bool, found: Found, random: np.random.Generator) -> SimulatedCamera:
