@@ -1,5 +1,6 @@
 """The poses to export: one variable of one sequence, with everything that says what its numbers mean."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class Poses:
     """P people over T frames.
 
     `points` (T, P, J, 3) metres, NaN where missing; `up` ("+z") is the axis that points up; `frame` (T,) are the
-    numbers of the source; `variable` is where the points come from, `coordinate_frame` what it says of itself.
+    numbers of the source; `variable` is where the points come from, `coordinate_frame` what it says of itself. Of a
+    prediction there are also `status` (T, P), 1 seen and 2 inferred from neighbouring frames, `spread` (T, P, J) of its
+    hypotheses in metres, and in `prediction` what predicted and what was assumed.
     """
 
     points: np.ndarray
@@ -44,6 +47,9 @@ class Poses:
     sequence: str
     variable: str
     coordinate_frame: str
+    status: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    prediction: dict | None = None
 
     @property
     def time(self) -> np.ndarray:
@@ -87,21 +93,36 @@ def load_poses(
         name = _choose(group, variable, f"{path}: {sequence}")
         data = group[name]
         frame_of_reference = str(data.attrs.get("coordinate_frame", "world"))
+        about = json.loads(group.attrs["prediction"]) if _is_predicted(name) and "prediction" in group.attrs else None
+        if (about or {}).get("frame", "world") != "world":
+            frame_of_reference = str(about["frame"])
         poses = Poses(
             points=_select(data, group, select or {}, f"{path}: {sequence}/{name}"),
             frame=group["frame"][...],
             fps=float(group.attrs["fps"]),
             person=group["person"].asstr()[...].tolist(),
             joints=joint_set(str(file.attrs["joint_set"])),
-            # Camera coordinates have +y down.
-            up="-y" if frame_of_reference.startswith("camera") else str(group.attrs["world_up"]),
+            # Camera coordinates have +y down; of a prediction, world_up says what is up.
+            up="-y" if not about and frame_of_reference.startswith("camera") else str(group.attrs["world_up"]),
             sequence=sequence,
             variable=name,
             coordinate_frame=frame_of_reference,
+            status=_beside(group, name, "predicted_status"),
+            spread=_beside(group, name, "predicted_spread"),
+            prediction=about,
         )
     if not poses.present:
         raise ExportError(f"{path}: {sequence}/{name} holds no pose of anybody; choose another variable")
     return poses
+
+
+def _is_predicted(name: str) -> bool:
+    return name.startswith("predicted_")
+
+
+def _beside(group: h5py.Group, name: str, other: str) -> np.ndarray | None:
+    """What else a file says of the prediction, None of other variables."""
+    return group[other][...] if _is_predicted(name) and other in group else None
 
 
 def _dims(data: h5py.Dataset) -> tuple[str, ...]:

@@ -8,20 +8,29 @@ import numpy as np
 from finepose_mp.export.poses import Poses
 
 CSV_COLUMNS = ("frame", "time_s", "person", "joint", "x_m", "y_m", "z_m")
+PREDICTION_COLUMNS = ("status", "spread_m")
+_STATUS = {1: "seen", 2: "inferred"}
 
 
 def write_csv(poses: Poses, path: Path) -> None:
-    """A row for every joint that is there; lines that begin with # say what the numbers mean."""
+    """A row for every joint that is there; lines that begin with # say what the numbers mean.
+
+    Predictions that say so have two more columns: whether the person was seen, and the spread of the hypotheses.
+    """
     up = poses.up
+    is_predicted = poses.status is not None and poses.spread is not None
     with open(path, "w", newline="", encoding="utf-8") as stream:
         stream.write(f"# {poses.sequence}: {poses.variable}, {poses.fps:g} frames a second\n")
         stream.write(f"# metres; {up} points up; {poses.coordinate_frame}; joint set {poses.joints.name}\n")
         stream.write("# missing joints have no row\n")
         rows = csv.writer(stream)
-        rows.writerow(CSV_COLUMNS)
+        rows.writerow(CSV_COLUMNS + PREDICTION_COLUMNS * is_predicted)
         for t, p, j in np.argwhere(np.isfinite(poses.points).all(axis=-1)):
             place = (f"{value:.6f}" for value in poses.points[t, p, j])
-            rows.writerow((poses.frame[t], f"{poses.time[t]:.6f}", poses.person[p], poses.joints.joints[j], *place))
+            row = [poses.frame[t], f"{poses.time[t]:.6f}", poses.person[p], poses.joints.joints[j], *place]
+            if is_predicted:
+                row += [_STATUS.get(int(poses.status[t, p]), ""), f"{poses.spread[t, p, j]:.6f}"]
+            rows.writerow(row)
 
 
 def write_npz(poses: Poses, path: Path) -> None:
@@ -41,6 +50,10 @@ def write_npz(poses: Poses, path: Path) -> None:
         "sequence": np.array(poses.sequence),
         "variable": np.array(poses.variable),
     }
+    if poses.status is not None:
+        arrays["status"] = poses.status  # (frame, person) 0 no pose, 1 seen, 2 inferred
+    if poses.spread is not None:
+        arrays["spread"] = poses.spread  # (frame, person, joint) metres
     with open(path, "wb") as stream:
         np.savez_compressed(stream, **arrays)
 

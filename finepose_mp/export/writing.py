@@ -1,9 +1,7 @@
 """Writes poses in the chosen formats into a folder, with a file that says what is in them."""
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from finepose_mp.export.gltf import write_glb
 from finepose_mp.export.poses import ExportError, Poses
 from finepose_mp.export.rig import fit_rig
 from finepose_mp.export.tables import write_csv, write_npz, write_trc
+from finepose_mp.files import appearing
 
 FORMATS = ("csv", "npz", "glb", "bvh", "trc")
 _OF_ONE_PERSON = ("bvh", "trc")
@@ -47,11 +46,12 @@ def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool
     existing = [path for path in (*jobs, described) if path.exists()]
     if existing and not overwrite:
         raise FileExistsError(f"{existing[0]} exists; choose another folder or pass --overwrite to replace it")
-    folder.mkdir(parents=True, exist_ok=True)
     for path, write in jobs.items():
-        _atomically(path, write)
+        with appearing(path, overwrite) as partial:
+            write(partial)
     about["files"] = [path.name for path in jobs]
-    _atomically(described, lambda path: path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8"))
+    with appearing(described, overwrite) as partial:
+        partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return [*jobs, described]
 
 
@@ -127,19 +127,9 @@ def _describe(poses: Poses) -> dict:
         },
         "bvh_rotations": "R = Rz Rx Ry in degrees; each bone by the shortest turn from its parent, twist 0",
         "joint_set": poses.joints.name,
+        **({"prediction": poses.prediction} if poses.prediction else {}),
     }
 
 
 def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
-
-
-def _atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, which takes its name when that has succeeded."""
-    # The suffix stays: writers look at it.
-    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,14 +1,13 @@
 """One self-contained HTML page that shows a scene in 3D: orbit, play, scrub, choose people; no network needed.
 
-The page draws on a plain canvas and carries its
-data inside: positions as whole millimetres, deflated, so that minutes of several people stay within a few megabytes.
+The page draws on a plain canvas and carries its data inside: positions as whole millimetres, deflated, so that minutes
+of several people stay within a few megabytes.
 """
 
 import base64
 import html
 import json
 import zlib
-from collections.abc import Mapping
 from importlib.resources import files
 
 import numpy as np
@@ -17,7 +16,15 @@ from finepose_mp import cameras
 from finepose_mp.geometry import invert_rigid
 from finepose_mp.schema import Sequence
 from finepose_mp.skeletons import JointSet
-from finepose_mp.visualization import PERSON_COLOURS, upright_axes
+from finepose_mp.visualization import (
+    PERSON_COLOURS,
+    Layer,
+    assumptions,
+    frame_of_reference,
+    layers_of,
+    origin_of_prediction,
+    upright_axes,
+)
 
 _KIND_NAMES = {"exo": "fixed", "ego_rgb": "head-worn, RGB", "ego_slam": "head-worn, SLAM"}
 _MISSING_MM = np.int16(-32768)
@@ -25,63 +32,45 @@ _FRUSTUM_EXTENT = (0.7, 0.7)  # tangents, where a lens has no ray at the corner 
 
 
 def scene_page(
-    sequence: Sequence,
-    joints: JointSet,
-    layers: Mapping[str, np.ndarray],
-    *,
-    dashed: tuple[str, ...] = (),
-    labels: Mapping[str, str] | None = None,
+    sequence: Sequence, joints: JointSet, layers: list[Layer] | None = None, frames: range | None = None
 ) -> str:
     """An HTML page of a sequence's people over time.
 
     Args:
         sequence: with T frames and P people; its cameras are drawn where their poses are known.
         joints: the joint set of the poses.
-        layers: what to draw, by name: (T, P, J, 3) metres in the sequence's world, NaN where missing, or
-            (H, T, P, J, 3) hypotheses, which are drawn as ghosts.
-        dashed: names of layers drawn dashed.
-        labels: longer texts for names of layers.
+        layers: what to draw, by default truth, prediction and hypotheses, those that there are.
+        frames: positions 0..T-1 to show, by default all.
 
     Raises:
         ValueError: a layer of another shape, or nothing to draw in any of them.
     """
-    stacked = {name: _with_hypotheses(name, poses, sequence, joints) for name, poses in layers.items()}
-    visible = np.concatenate([poses.reshape(-1, 3) for poses in stacked.values()]) if stacked else np.empty((0, 3))
-    visible = visible[np.isfinite(visible).all(axis=1)]
-    if not len(visible):
-        raise ValueError(f"{sequence.name}: no joint of anybody in {', '.join(layers) or 'no layer'}; nothing to show")
-    low, high = np.percentile(visible, [1, 99], axis=0)
-    up, sign = "xyz".index(sequence.world_up[-1]), -1 if sequence.world_up.startswith("-") else 1
-    origin = (low + high) / 2
-    origin[up] = low[up] if sign > 0 else high[up]  # the page's origin lies on the floor
-    labels = labels or {}
+    layers = layers_of(sequence) if layers is None else layers
+    frames = range(len(sequence.frame)) if frames is None else frames
+    _check_shapes(layers, sequence, joints)
+    shown = {each.name: each.poses[:, frames].astype(np.float64) for each in layers}
+    origin, radius = _middle_of(sequence, shown)
+    rate = sequence.fps / frames.step
     data = {
-        "frames": len(sequence.frame),
-        "frameNumbers": sequence.frame.tolist(),
-        "fps": float(sequence.fps),
+        "frames": len(frames),
+        "frameNumbers": sequence.frame[frames].tolist(),
+        "seconds": [round(frame / sequence.fps, 3) for frame in frames],
+        "fps": rate,
         "people": sequence.person,
         "joints": list(joints.joints),
         "bones": joints.bones,
         "colours": PERSON_COLOURS,
         "axes": upright_axes(sequence.world_up),
-        "upSign": sign,
-        "radius": float(np.clip(np.linalg.norm(high - low) / 2, 1, 30)),
-        "floor": 0.0,
+        "upSign": -1 if sequence.world_up.startswith("-") else 1,
+        "radius": radius,
         "simulated": bool(sequence.simulated),
-        "about": f"{sequence.action}, {len(sequence.frame)} frames, {sequence.fps:g} per second",
-        "frameNote": f"world frame, {sequence.world_up} up; grid 1 m; origin moved to {_text(origin)} m",
+        "about": ", ".join(filter(None, [sequence.action, f"{len(frames)} frames", f"{rate:g} per second"])),
+        "prediction": origin_of_prediction(sequence),
+        "assumed": assumptions(sequence),
+        "frameNote": f"{frame_of_reference(sequence)}; grid 1 m; origin moved to {_text(origin)} m",
         "kindNames": _KIND_NAMES,
-        "layers": [
-            {
-                "name": name,
-                "label": labels.get(name, name),
-                "dashed": name in dashed,
-                "hypotheses": len(poses),
-                "data": _pack_positions(poses - origin),
-            }
-            for name, poses in stacked.items()
-        ],
-        "cameras": [_camera(sequence, k, origin) for k in range(len(sequence.camera))],
+        "layers": [_layer(each, shown[each.name] - origin, frames) for each in layers],
+        "cameras": [_camera(sequence, k, frames, origin) for k in range(len(sequence.camera))],
     }
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     # "</" would end the script wherever it stands in a name.
@@ -89,13 +78,39 @@ def scene_page(
     return template.replace("{{title}}", html.escape(sequence.name)).replace("{{data}}", text)
 
 
-def _with_hypotheses(name: str, poses: np.ndarray, sequence: Sequence, joints: JointSet) -> np.ndarray:
+def _check_shapes(layers: list[Layer], sequence: Sequence, joints: JointSet) -> None:
     expected = (len(sequence.frame), len(sequence.person), len(joints), 3)
-    poses = np.asarray(poses, dtype=np.float64)
-    poses = poses[None] if poses.ndim == 4 else poses
-    if poses.ndim != 5 or poses.shape[1:] != expected:
-        raise ValueError(f"layer {name}: expected shape {expected} or (H, *{expected}), found {poses.shape}")
-    return poses
+    for each in layers:
+        if each.poses.shape[1:] != expected:
+            raise ValueError(f"layer {each.name}: expected shape (H, *{expected}), found {each.poses.shape}")
+
+
+def _middle_of(sequence: Sequence, shown: dict[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    """The point (3,) on the floor in the middle of the people, and how far they are from it, in metres."""
+    visible = np.concatenate([np.empty((0, 3)), *(poses.reshape(-1, 3) for poses in shown.values())])
+    visible = visible[np.isfinite(visible).all(axis=1)]
+    if not len(visible):
+        raise ValueError(f"{sequence.name}: no joint of anybody in {', '.join(shown) or 'any layer'}; nothing to show")
+    low, high = np.percentile(visible, [1, 99], axis=0)
+    middle, up = (low + high) / 2, "xyz".index(sequence.world_up[-1])
+    middle[up] = high[up] if sequence.world_up.startswith("-") else low[up]
+    return middle, float(np.clip(np.linalg.norm(high - low) / 2, 1, 30))
+
+
+def _layer(each: Layer, poses: np.ndarray, frames: range) -> dict:
+    """What the page is told of one layer, its poses (H, n, P, J, 3) being relative to the page's origin."""
+    spread = None
+    if each.spread is not None:
+        millimetres = np.clip(np.nan_to_num(each.spread[frames]) * 1000, 0, 65535).round()
+        spread = _pack(millimetres.astype("<u2"))
+    return {
+        "name": each.name,
+        "dashed": each.dashed,
+        "hypotheses": len(poses),
+        "data": _pack_positions(poses),
+        "status": _pack(each.status[frames]),
+        "spread": spread,
+    }
 
 
 def _pack_positions(poses: np.ndarray) -> str:
@@ -107,9 +122,9 @@ def _pack_positions(poses: np.ndarray) -> str:
     return _pack(differences.astype("<i2"))
 
 
-def _camera(sequence: Sequence, k: int, origin: np.ndarray) -> dict:
+def _camera(sequence: Sequence, k: int, frames: range, origin: np.ndarray) -> dict:
     moving = bool(sequence.camera_is_moving[k])
-    world_to_camera = sequence.world_to_camera[k] if moving else sequence.world_to_camera[k, :1]
+    world_to_camera = sequence.world_to_camera[k, frames if moving else frames[:1]]
     camera_to_world = np.full(world_to_camera.shape, np.nan)
     known = np.isfinite(world_to_camera).all(axis=(1, 2))
     camera_to_world[known] = invert_rigid(world_to_camera[known])
