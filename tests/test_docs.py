@@ -2,16 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 
+import mpi_inf_3dhp_raw
 import numpy as np
+import pytest
 from conftest import REPOSITORY
+from docs_commands import NOT_RUN, PAGES, Command, Runner, commands_of
+from recorded_people import recorded, write_coco, write_openpose
 
 from finepose_mp import schema
 from finepose_mp.cameras import MODELS, project
-from finepose_mp.config import DataConfig
+from finepose_mp.config import ConfigError, DataConfig
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.reader import read_track
-from finepose_mp.skeletons import COCO17
+from finepose_mp.preprocessing.human36m import synthetic
+from finepose_mp.skeletons import COCO17, convert
 
 
 def _code_blocks(name: str) -> list[str]:
@@ -91,3 +97,78 @@ def test_every_test_that_the_method_names_exists():
     assert not {name for name in named if f"def {name}(" not in defined}
     for name in re.findall(r"`(?:tests/)?(test_\w+\.py)`", text):
         assert (REPOSITORY / "tests" / name).is_file(), name
+
+
+# Files that a reader of the pages has from elsewhere, or made by following another page.
+BEFORE = (
+    "python tools/simulate.py --out data/raw/egohumans --scenes tagging legoassemble fencing basketball volleyball "
+    "badminton tennis",
+    "python tools/convert.py egohumans",
+    "python tools/convert.py human36m --raw DIR --detections data_2d_h36m_cpn_ft_h36m_dbb.npz --out data/human36m.h5",
+    "python tools/convert.py mpi-inf-3dhp",
+    "accelerate launch train.py",
+)
+HUMAN36M = {("S1", "Eating"): 14, ("S5", "Eating"): 14, ("S9", "Greeting"): 12}
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory):
+    """A folder with small raw data of every kind, as somebody has it who followed the README."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("configs", "docs", "train.py", "tools"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    synthetic.write_official(folder / "DIR", HUMAN36M, with_metadata=True)
+    synthetic.write_pose_detections(folder / "data_2d_h36m_cpn_ft_h36m_dbb.npz", HUMAN36M)
+    raw = folder / "DIR"
+    (folder / "data" / "raw").mkdir(parents=True)
+    (folder / "data" / "raw" / "mpi-inf-3dhp").symlink_to(raw)
+    mpi_inf_3dhp_raw.write_training(raw / "S1" / "Seq1", mpi_inf_3dhp_raw.training(frames=20))
+    mpi_inf_3dhp_raw.write_training(raw / "S2" / "Seq1", mpi_inf_3dhp_raw.training(frames=20, seed=1))
+    mpi_inf_3dhp_raw.write_test(raw / "TS1" / "annot_data.mat", mpi_inf_3dhp_raw.official_test("TS1", frames=20))
+    runner = Runner(folder)
+    _write_keypoints(folder)
+    for text in BEFORE:
+        runner.run(Command("README.md", tuple(text.split())))
+    return runner
+
+
+def _write_keypoints(folder):
+    """What programs found in two recordings of 1920 x 1080 pixels, and the camera files of the page on prediction."""
+    take = recorded()
+    take = replace(take, joints_2d_detected=take.joints_2d_detected / 2)
+    for name, camera in (("openpose", "cam01"), ("left", "cam01")):
+        write_openpose(folder / name, take, camera)
+    for name, camera in (("coco.json", "cam01"), ("right.json", "cam02")):
+        write_coco(folder / name, take, camera)
+    landmarks, _ = convert(take.joints_2d_detected[take.camera.index("cam01")], "coco17", "blazepose33")
+    people = np.nan_to_num(landmarks / [1920, 1080]).tolist()
+    seen = [[[{"x": x, "y": y, "z": 0.0, "visibility": 0.9} for x, y in each] for each in frame] for frame in people]
+    (folder / "mediapipe.json").write_text(json.dumps(seen))
+    lens, several = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "PREDICT.md").read_text(), flags=re.S)
+    (folder / "camera.yaml").write_text(lens)
+    (folder / "cameras.yaml").write_text(several)
+
+
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def test_every_command_of_the_documentation_runs(reader, page):
+    for command in commands_of(page):
+        reader.run(command)
+
+
+def test_nothing_stands_among_the_commands_not_run_that_no_page_has():
+    commands = [command for page in ("README.md", *PAGES) for command in commands_of(page)]
+    assert len(commands) > 40
+    for page, text in NOT_RUN:
+        assert any(command.is_meant_by(page, text) for command in commands), (page, text)
+
+
+def test_commands_that_cannot_work_are_found(reader):
+    for text in (
+        "python tools/evaluate.py --rum runs/egohumans --data data/egohumans.h5",  # an option that does not exist
+        "python tools/evaluate.py --run runs/nobody --data data/egohumans.h5",  # a file that does not exist
+        "accelerate launch --config_file configs/accelerate/two_nodes.yaml train.py --set model.widht=3",  # only parsed
+        "make cake",
+        "python -c pass",  # neither run nor known not to be
+    ):
+        with pytest.raises((AssertionError, ConfigError)):
+            reader.run(Command("TRAIN.md", tuple(text.split())))

@@ -18,9 +18,10 @@ from finepose_mp.config import Config
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.datasets.splits import DataError
-from finepose_mp.evaluation import EvaluationError, Options, egohumans, evaluate, provenance
+from finepose_mp.evaluation import EvaluationError, Options, egohumans, evaluate
 from finepose_mp.evaluation.multi_view import MULTI_VIEW_AGGREGATIONS
 from finepose_mp.evaluation.scoring import METRICS, aggregations_for
+from finepose_mp.files import file_sha256
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import COCO17
 from finepose_mp.training.validation import validation_mpjpe_mm
@@ -188,8 +189,8 @@ def test_the_papers_protocol_2_is_had_on_request(run_dir, data_file, outcome):
 
 def test_results_say_every_choice(run_dir, data_file, outcome):
     choices = outcome.results["choices"]
-    assert choices["data sha256"] == provenance.sha256(data_file)
-    assert choices["checkpoint sha256"] == provenance.sha256(run_dir / "best/model.safetensors")
+    assert choices["data sha256"] == file_sha256(data_file)
+    assert choices["checkpoint sha256"] == file_sha256(run_dir / "best/model.safetensors")
     assert (choices["hypotheses"], choices["sampling steps"], choices["split scheme"]) == (3, 2, "within_scene")
     assert choices["prompt condition"] == "none"
     assert choices["root"].startswith("mean of left_hip and right_hip")
@@ -304,17 +305,21 @@ def test_simulated_data_is_announced_before_any_number(outcome):
     assert "SIMULATED" not in evaluation.render(outcome.results | {"simulated": "none"})
 
 
-def test_two_processes_give_the_numbers_of_one_through_the_tool(tmp_path, run_dir, data_file):
+def test_two_and_three_processes_give_the_numbers_of_one_through_the_tool(tmp_path, run_dir, data_file):
     # As many threads in both: how a matrix product is divided among threads shows in its last bits.
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone"]
     results = {}
-    for name, launcher in (("one", []), ("two", torchrun)):
+    for name, processes in (("one", 1), ("two", 2), ("three", 3)):
+        launcher = [*torchrun, f"--nproc_per_node={processes}", "--"] if processes > 1 else []
         command = [sys.executable, *launcher, REPOSITORY / "tools/evaluate.py"]
         command += ["--run", run_dir, "--data", data_file, "--out", tmp_path / name]
         finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
         assert finished.returncode == 0, finished.stderr
         assert finished.stdout.count("Mean of the hypotheses (P-Agg)") == 1
         results[name] = json.loads((tmp_path / name / "results_test_people.json").read_text())
-    assert results["two"] == results["one"]
+        results[name]["page"] = (tmp_path / name / "results_test_people" / "report.html").read_bytes()
+        assert str(tmp_path / name / "results_test_people" / "report.html") in finished.stdout.splitlines()[-1]
+    assert results["two"]["page"] == results["one"]["page"]  # pictures included
+    assert results["three"] == results["two"] == results["one"]
     assert results["two"]["choices"]["split"] == "test"

@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 
 # Ground floor first; a room may import rooms named before its colon's right side says so, and itself.
 _FLOOR = {"skeletons", "geometry", "lenses", "cameras", "schema", "variables", "tracking", "metrics", "config"}
+_FLOOR |= {"chunks", "files"}
 MAY_IMPORT = {
     **{room: _FLOOR for room in _FLOOR},
     "aggregation": _FLOOR,
@@ -29,9 +30,10 @@ MAY_IMPORT = {
     "visualization": _FLOOR,
     "viewer": _FLOOR | {"visualization"},
     "export": _FLOOR,
-    "report": _FLOOR | {"visualization"},
+    "report": _FLOOR | {"evaluation"},
 }
 _WITHOUT_TORCH = (
+    "files",
     "skeletons",
     "geometry",
     "lenses",

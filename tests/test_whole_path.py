@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -60,8 +61,15 @@ def test_results_hold_millimetres_and_what_they_depend_on(path):
 
 def test_a_picture_per_scene_is_there(path):
     for scene in SCENES:
-        picture = path / "run" / f"results_test_data_{scene.lower()}.png"
+        picture = path / "run" / "results_test_data" / "figures" / f"scene_{scene.lower()}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_last_line_names_the_report(path):
+    *_, last = (path / "table.txt").read_text().splitlines()
+    page = last.rpartition(": ")[2]
+    assert page == str(path / "run" / "results_test_data" / "report.html")
+    assert "SIMULATED" in Path(page).read_text()
 
 
 def test_a_scene_of_the_converted_file_can_be_drawn(path, tmp_path):

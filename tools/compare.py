@@ -1,6 +1,9 @@
 """One table of several results: a checkpoint under several prompts, or several models on the same takes.
 
-python tools/compare.py runs/a/results_test_data.json runs/a/results_test_data_prompt-learned.json
+  python tools/compare.py runs/a/results_test_data.json runs/b/results_test_data.json
+
+Rows are each result's first deployable row and its best oracle, columns are scenes. Below it stands every choice in
+which the results differ. Results on other data, another split or other joints are refused.
 """
 
 import argparse
@@ -14,7 +17,9 @@ from finepose_mp.evaluation.comparison import compare
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS.json", help="written by tools/evaluate.py")
-    parser.add_argument("--metric", default="mpjpe", help="default: %(default)s")
+    parser.add_argument(
+        "--metric", default="mpjpe", help="such as mpjpe, p_mpjpe, mpjve, pck_150, auc_150 (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     try:
         print(compare({str(path): read(path) for path in arguments.results}, arguments.metric))

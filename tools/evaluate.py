@@ -1,5 +1,9 @@
-"""Score a trained model on one split of a file: results_<split>_<file>.json and .md in the run directory, and beside
-them a picture per scene, of the moment with most people scored.
+"""Score a trained model on one split of a file. In the run directory (or --out) appear
+
+  results_<split>_<file>.json           every number, for programs
+  results_<split>_<file>.md             the same as tables
+  results_<split>_<file>/report.html    the report with pictures, in one file for a browser or a printer
+  results_<split>_<file>/figures/       its pictures and one of each scene, as PNG
 
 Runs on one process, or on several with `accelerate launch tools/evaluate.py ...` or
 `torchrun --nproc_per_node 2 -- tools/evaluate.py ...` (mind the dashes); the numbers are the same.
@@ -10,8 +14,9 @@ import sys
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
-from finepose_mp import evaluation, schema, visualization
+from finepose_mp import evaluation, report, schema, visualization
 from finepose_mp.config import CONDITIONS, PRESETS
 from finepose_mp.schema import CAMERA_KINDS
 from finepose_mp.skeletons import convert, joint_set
@@ -33,7 +38,7 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> None:
     folder = arguments.out or arguments.run
     paths = evaluation.results_paths(folder, arguments.split, arguments.data, arguments.prompt)
-    evaluation.check_free(paths, arguments.overwrite)
+    evaluation.check_free((*paths, report.report_folder(paths[0])), arguments.overwrite)
     options = evaluation.Options(
         split=arguments.split,
         which=arguments.which,
@@ -51,11 +56,12 @@ def run(arguments: argparse.Namespace) -> None:
     if outcome is None:
         return
     evaluation.write_results(outcome.results, paths)
-    pictures = [draw(scene, example, paths[1]) for scene, example in outcome.examples.items()]
+    scenes = {scene: scene_picture(example) for scene, example in outcome.examples.items()}
+    page = report.write_report(outcome, paths[0], scenes)
     print(evaluation.headline_table(outcome.results))
     print(f"\nMPJPE in mm{_warning(outcome.results)}. All numbers: {paths[0]} and {paths[1]}")
-    if pictures:
-        print(f"Pictures: {', '.join(map(str, pictures))}")
+    print(f"Pictures: {page.parent / 'figures'}")
+    print(f"Report, to open in a browser: {page}")
 
 
 def sampling(arguments: argparse.Namespace) -> dict:
@@ -68,8 +74,8 @@ def sampling(arguments: argparse.Namespace) -> dict:
     return PRESETS[arguments.preset]._asdict()
 
 
-def draw(scene: str, example: evaluation.Example, report: Path) -> Path:
-    """Draws prediction beside truth for the moment chosen for one scene, in a file named after the report."""
+def scene_picture(example: evaluation.Example) -> Figure:
+    """Everybody at the moment chosen for one scene, prediction beside truth."""
     with schema.open_file(example.file) as file:
         sequence = schema.read_sequence(file, example.sequence)
         joints = joint_set(file.attrs["joint_set"])
@@ -77,9 +83,7 @@ def draw(scene: str, example: evaluation.Example, report: Path) -> Path:
     views = [example.camera, *(name for name in others if name != example.camera)][:4]
     poses, _ = convert(example.predicted_3d_world(), example.joint_set, joints.name)
     prediction = visualization.Prediction(poses, example.caption)
-    path = report.with_name(f"{report.stem}_{scene.lower().replace(' ', '_')}.png")
-    visualization.scene_figure(sequence, joints, example.frame_index, views, prediction).savefig(path)
-    return path
+    return visualization.scene_figure(sequence, joints, example.frame_index, views, prediction)
 
 
 def _warning(results: dict) -> str:
@@ -88,24 +92,41 @@ def _warning(results: dict) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="directory of a training run")
-    parser.add_argument("--data", type=Path, required=True, help="HDF5 file of this toolkit")
+    parser.add_argument("--run", type=Path, required=True, help="directory that train.py wrote")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="HDF5 file to score it on, as tools/convert.py makes them"
+    )
     parser.add_argument(
         "--protocol",
         choices=tuple(evaluation.PROTOCOLS),
-        help="how scores are counted and tabled (default: the one that fits the file's data set)",
+        help="how errors are counted and tabled; egohumans fits every file (default: the file's data set decides)",
     )
     parser.add_argument(
-        "--split", choices=("test", "val"), default="test", help="of the run's own split scheme (default: test)"
+        "--split",
+        choices=("test", "val"),
+        default="test",
+        help="takes to score, by the run's own split scheme; choose settings on val (default: test)",
     )
-    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint (default: best)")
-    parser.add_argument("--hypotheses", type=int, help="per person and window (default: the run's)")
-    parser.add_argument("--steps", type=int, help="DDIM sampling steps (default: the run's)")
-    parser.add_argument("--preset", choices=PRESETS, help="hypotheses, steps and mirroring by name")
+    parser.add_argument(
+        "--which",
+        choices=("best", "last"),
+        default="best",
+        help="checkpoint: lowest validation error, or the last one (default: best)",
+    )
+    parser.add_argument(
+        "--hypotheses", type=int, help="poses drawn for each person and window (default: as the run says)"
+    )
+    parser.add_argument("--steps", type=int, help="DDIM sampling steps (default: as the run says)")
+    parser.add_argument("--preset", choices=PRESETS, help="hypotheses, steps and mirroring together, by name")
     parser.add_argument(
         "--no-flip", dest="flip", action="store_false", default=None, help="do not average with the mirrored input"
     )
-    parser.add_argument("--camera-kinds", nargs="+", choices=CAMERA_KINDS, help="cameras scored (default: the run's)")
+    parser.add_argument(
+        "--camera-kinds",
+        nargs="+",
+        choices=CAMERA_KINDS,
+        help="cameras to score; ego_rgb exo compares head-worn and fixed ones (default: those the run was trained on)",
+    )
     parser.add_argument(
         "--include-interpolated",
         action="store_true",
@@ -142,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="human36m: leave out S9's three takes whose poses lie 200 mm off the images",
     )
-    parser.add_argument("--out", type=Path, help="folder for the results (default: the run directory)")
+    parser.add_argument("--out", type=Path, help="folder for the results (default: the directory of the run)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     return parser
 

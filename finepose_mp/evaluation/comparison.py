@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from finepose_mp.evaluation.report import number, table, title
 from finepose_mp.evaluation.scoring import EvaluationError
+from finepose_mp.evaluation.tables import number, table, title
 
 # What must agree for rows to stand in one table.
 SAME = ("protocol", "data file", "data sha256", "split", "split scheme", "camera kinds", "joints scored", "frames")

@@ -17,23 +17,28 @@ from pathlib import Path
 
 import numpy as np
 
+from finepose_mp import schema
 from finepose_mp.aggregation import p_agg
 from finepose_mp.config import Config, DataConfig
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.evaluation import multi_view, summary
+from finepose_mp.evaluation.breakdown import by_time_unseen, frames_unseen
 from finepose_mp.evaluation.examples import Example, find_example, most_crowded_by_scene
+from finepose_mp.evaluation.moments import Moment, worst_moment, worst_of_takes
 from finepose_mp.evaluation.options import Options
 from finepose_mp.evaluation.preparation import Evaluation, Lifted, lifted_track, place, prepare
 from finepose_mp.evaluation.scoring import (
     AGGREGATIONS,
     METRICS,
+    MILLIMETRES,
     Aggregation,
     EvaluationError,
     LiftedTrack,
     TrackScore,
+    headline,
     score_track,
 )
-from finepose_mp.skeletons import joint_set
+from finepose_mp.skeletons import JointSet, joint_set
 
 PROTOCOL = "egohumans"
 _AS_THE_RUN_SAYS = Options()
@@ -63,13 +68,14 @@ def evaluate(run_dir: Path, data_file: Path, options: Options = _AS_THE_RUN_SAYS
         bool(options.align_then_choose),
         prepared.comparison.joints,
     )
-    scores, of_people, examples = (prepared.gather(part) for part in mine_scored)
+    scores, of_people, examples, moments = (prepared.gather(part) for part in mine_scored)
     if not prepared.is_main_process:
         return None
     scored = summary.Scored(sorted(scores, key=place), prepared.rows)
     people = summary.Scored(sorted(of_people, key=place), list(multi_view.MULTI_VIEW_AGGREGATIONS))
-    results = _results(scored, people, config, options, prepared.choices())
-    return Evaluation(results, most_crowded_by_scene(examples))
+    worst = worst_of_takes(moments)
+    results = _results(scored, people, worst, config, options, prepared.choices())
+    return Evaluation(results, most_crowded_by_scene(examples), worst)
 
 
 def score_tracks(
@@ -79,8 +85,9 @@ def score_tracks(
     training_mean_pose: np.ndarray,
     align_then_choose: bool = False,
     comparable: np.ndarray | None = None,
-) -> tuple[list[TrackScore], list[TrackScore], list[Example]]:
-    """Scores of all tracks, of all people over their cameras, and of each camera in each take its fullest moment.
+) -> tuple[list[TrackScore], list[TrackScore], list[Example], list[Moment]]:
+    """Scores of all tracks and of all people over their cameras, and for pictures of each camera in each take its
+    fullest moment and of each take its worst.
 
     Args:
         lifted: tracks with data and predictions, as `lift_tracks` yields them; those of one take follow each other, and
@@ -93,22 +100,53 @@ def score_tracks(
     """
     joints = joint_set(data.joint_set)
     rules = data.min_joints_in_view, data.include_interpolated, align_then_choose
-    scores, of_people, examples = [], [], []
+    scores, of_people, examples, moments = [], [], [], []
     with TrackReader(data) as reader:
         for _, of_take in groupby(lifted, key=lambda item: item[0].take):
             for_examples = []
             for _, of_person in groupby(of_take, key=lambda item: item[0].person):
                 views = [lifted_track(*item, data, reader, comparable) for item in of_person]
-                scores += [score_track(each, rows, joints, training_mean_pose, *rules) for each in views]
+                for each in views:
+                    score = score_track(each, rows, joints, training_mean_pose, *rules)
+                    scores.append(_with_time_unseen(score, each, reader, joints, training_mean_pose))
+                    moments.append(worst_moment(each, joints))
                 of_people.append(multi_view.score_person(views, joints, data.min_joints_in_view))
                 for_examples += [_without_hypotheses(each) for each in views]
             by_camera = sorted(for_examples, key=place)
             for _, people in groupby(by_camera, key=lambda each: each.track.camera):
                 examples.append(find_example(list(people), joints))
-    return scores, of_people, [example for example in examples if example is not None]
+    worst = worst_of_takes(moments)
+    return scores, of_people, [example for example in examples if example is not None], list(worst.values())
 
 
-def _results(scored: summary.Scored, people: summary.Scored, config: Config, options: Options, choices: dict) -> dict:
+def _with_time_unseen(
+    score: TrackScore, lifted: LiftedTrack, reader: TrackReader, joints: JointSet, training_mean_pose: np.ndarray
+) -> TrackScore:
+    """The score with its errors by time out of view: there, frames count in which the person is not in view too."""
+    data, scene = reader.data, reader.read_scene(lifted.track)
+    usable = scene["joint_status"] == schema.OBSERVED
+    if data.include_interpolated:
+        usable |= scene["joint_status"] == schema.INTERPOLATED
+    usable &= usable[:, list(joints.root_joints)].all(axis=-1, keepdims=True) & (lifted.times_scored > 0)[:, None]
+    if lifted.comparable is not None:
+        usable &= lifted.comparable
+    truth = joints.root_relative(scene["joints_3d_world"].astype(np.float64))
+    truth = np.where(usable[..., None], truth @ scene["world_to_camera"][..., :3].swapaxes(-1, -2), np.nan)
+    predicted = joints.root_relative(p_agg(lifted.hypotheses))
+    errors = (MILLIMETRES * np.linalg.norm(pose - truth, axis=-1) for pose in (predicted, training_mean_pose))
+    seen = lifted.input_mask.sum(axis=-1) >= data.min_joints_in_view
+    unseen = by_time_unseen(*errors, frames_unseen(seen, lifted.frame))
+    return replace(score, breakdown=replace(score.breakdown, unseen=unseen))
+
+
+def _results(
+    scored: summary.Scored,
+    people: summary.Scored,
+    worst: dict[str, Moment],
+    config: Config,
+    options: Options,
+    choices: dict,
+) -> dict:
     if not any(score.tally["joints scored"] for score in scored.scores):
         raise EvaluationError(
             f"nothing to score: none of {len(scored.scores)} tracks has an observed joint of a person in view "
@@ -120,7 +158,7 @@ def _results(scored: summary.Scored, people: summary.Scored, config: Config, opt
     return {
         "protocol": PROTOCOL,
         "simulated": simulated,
-        "headline": next(row for row in scored.rows if AGGREGATIONS[row].kind == "deployable"),
+        "headline": headline(scored.rows),
         "metrics": {name: {"title": metric.title, "unit": metric.unit} for name, metric in METRICS.items()},
         "aggregations": _titles(AGGREGATIONS, scored.rows),
         "scenes": table,
@@ -128,7 +166,11 @@ def _results(scored: summary.Scored, people: summary.Scored, config: Config, opt
         "intervals": summary.intervals(scored, options.bootstrap_samples, config.seed),
         "per_joint_mpjpe": summary.per_joint(scored, joint_set(config.data.joint_set)),
         "per_camera_kind": summary.per_camera_kind(scored),
-        "per_take": summary.per_take(scored),
+        "per_take": {
+            take: about | ({"worst moment": worst[take].summary()} if take in worst else {})
+            for take, about in summary.per_take(scored).items()
+        },
+        "breakdowns": summary.breakdowns(scored),
         "root_error": summary.root_errors(scored),
         "multi_view": _multi_view_results(people, config, options),
         "counts": summary.counts(scored),

@@ -6,7 +6,7 @@ model has seen a take, which joints count, how the work is shared: that is the s
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from finepose_mp.datasets.splits import DataError
 from finepose_mp.evaluation import provenance
 from finepose_mp.evaluation.comparability import Comparison, compare
 from finepose_mp.evaluation.examples import Example
+from finepose_mp.evaluation.moments import Moment
 from finepose_mp.evaluation.options import Options
 from finepose_mp.evaluation.scoring import EvaluationError, LiftedTrack, aggregations_for
 from finepose_mp.inference.lifting import lift_tracks
@@ -37,10 +38,11 @@ Lifted = tuple[Track, dict, np.ndarray, np.ndarray]  # what lift_tracks yields
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The contents of results.json, and for each scene the moment with most people scored, for pictures."""
+    """The contents of results.json, and for pictures each scene's fullest moment and each take's worst one."""
 
     results: dict
     examples: dict[str, Example]
+    worst: dict[str, Moment] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

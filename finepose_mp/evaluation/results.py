@@ -1,10 +1,10 @@
 """Where the results of an evaluation are written, and writing them whole."""
 
 import json
-import os
 from pathlib import Path
 
 from finepose_mp.evaluation.protocols import render
+from finepose_mp.files import appearing
 
 
 def results_paths(folder: Path, split: str, data_file: Path, prompt_condition: str | None = None) -> tuple[Path, Path]:
@@ -29,8 +29,6 @@ def check_free(paths: tuple[Path, ...], overwrite: bool) -> None:
 def write_results(results: dict, paths: tuple[Path, Path]) -> None:
     """Writes results.json and results.md under the given names; each appears whole or not at all."""
     texts = (json.dumps(results, indent=2, allow_nan=False) + "\n", render(results))
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, texts, strict=True):
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with appearing(path, overwrite=True) as partial:
+            partial.write_text(text, encoding="utf-8")

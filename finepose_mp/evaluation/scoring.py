@@ -9,6 +9,7 @@ import numpy as np
 from finepose_mp import metrics, schema
 from finepose_mp.aggregation import j_agg, j_best, p_agg, p_best, single, soft_j_agg
 from finepose_mp.datasets.index import Track
+from finepose_mp.evaluation.breakdown import Breakdown, by_distance, by_spread, spread_of
 from finepose_mp.inference.views import View
 from finepose_mp.skeletons import JointSet
 
@@ -50,12 +51,13 @@ class Aggregation:
     kind: str
 
 
+BASELINE = "training_mean_pose"
 AGGREGATIONS: dict[str, Aggregation] = {
     "p_agg": Aggregation("Mean of the hypotheses (P-Agg)", "deployable"),
     "single": Aggregation("One hypothesis", "deployable"),
     "j_agg": Aggregation("Closest to the 2D, joint by joint (J-Agg, root solved)", "deployable"),
     "soft_j_agg": Aggregation("Weighted by closeness to the 2D (soft J-Agg, root solved)", "deployable"),
-    "training_mean_pose": Aggregation("Training mean pose (baseline)", "baseline"),
+    BASELINE: Aggregation("Training mean pose (baseline)", "baseline"),
     "oracle_j_agg_true_root": Aggregation("Closest to the 2D, joint by joint (J-Agg, true root)", "oracle"),
     "oracle_p_best_window": Aggregation("Best hypothesis of each window (P-Best)", "oracle"),
     "oracle_p_best_frame": Aggregation("Best hypothesis of each frame (P-Best)", "oracle"),
@@ -65,7 +67,7 @@ AGGREGATIONS: dict[str, Aggregation] = {
 
 def aggregations_for(hypotheses: int) -> list[str]:
     """Names of the rows that say something for that many hypotheses: with one there is nothing to aggregate."""
-    return list(AGGREGATIONS) if hypotheses > 1 else ["single", "training_mean_pose"]
+    return list(AGGREGATIONS) if hypotheses > 1 else ["single", BASELINE]
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,12 @@ class TrackScore:
     counts: np.ndarray  # (M, A, J) how many errors each sum has
     tally: Counter  # frames and joints scored and left out, by name
     root: np.ndarray  # (3,) sums over frames: see `root_error_sums`
+    breakdown: Breakdown | None = None  # None: for rows without the headline or the baseline
+
+
+def headline(rows: list[str]) -> str:
+    """The row that stands first: the first that needs no truth."""
+    return next(row for row in rows if AGGREGATIONS[row].kind == "deployable")
 
 
 def score_track(
@@ -142,13 +150,16 @@ def score_track(
     candidates = _Candidates(hypotheses[:, kept], truth, view, window, root, true_root, joints.root_joints)
     weight = lifted.times_scored[kept]
     sums, counts = np.zeros((2, len(METRICS), len(rows), len(joints)))
+    distances = {}
     for a, row in enumerate(rows):
         errors = _row_errors(row, candidates, training_mean_pose, align_then_choose)
+        distances[row] = errors["mpjpe"]
         for m, metric in enumerate(METRICS):
             sums[m, a], counts[m, a] = _weighted_sum(errors[metric], weight)
     tally = _tally(lifted, joints, min_joints_in_view, include_interpolated)
     tally["frames scored whose root the 2D does not determine"] = int(np.isnan(root[:, 0]).sum())
-    return TrackScore(lifted.track, sums, counts, tally, root_error_sums(root, true_root))
+    of_bins = _breakdown(distances, candidates) if BASELINE in rows else None
+    return TrackScore(lifted.track, sums, counts, tally, root_error_sums(root, true_root), of_bins)
 
 
 @dataclass(frozen=True)
@@ -167,7 +178,7 @@ def _row_errors(
 ) -> dict[str, np.ndarray]:
     """Errors (T or fewer, J) of every metric for one way of predicting, in the metrics' units."""
     truth = candidates.truth
-    if row == "training_mean_pose":
+    if row == BASELINE:
         return pose_errors(np.broadcast_to(mean_pose, truth.target.shape), truth)
     errors = pose_errors(candidates.compose(row, candidates.hypotheses, truth.mask), truth)
     if align_then_choose and row not in ("single", "p_agg"):
@@ -266,6 +277,18 @@ def pose_errors(pose: np.ndarray, truth: Truth) -> dict[str, np.ndarray]:
         "mpjpe_in_view": np.where(truth.in_view, MILLIMETRES * distance, np.nan),
         "mpjpe_out_of_view": np.where(truth.in_view, np.nan, MILLIMETRES * distance),
     }
+
+
+def _breakdown(distances: dict[str, np.ndarray], candidates: "_Candidates") -> Breakdown:
+    """Errors (T, J) in mm of the headline by distance and beside the spread; when people were last seen is not known
+    here."""
+    error, hypotheses = distances[headline(list(distances))], candidates.hypotheses
+    several = len(hypotheses) > 1
+    return Breakdown(
+        distance=by_distance(error, distances[BASELINE], np.linalg.norm(candidates.true_root, axis=-1)),
+        spread=by_spread(error, MILLIMETRES * spread_of(hypotheses)) if several else None,
+        hypotheses=len(hypotheses),
+    )
 
 
 def _weighted_sum(errors: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finepose_mp.evaluation.scoring import METRICS, TrackScore
+from finepose_mp.evaluation import breakdown
+from finepose_mp.evaluation.scoring import BASELINE, METRICS, TrackScore
 from finepose_mp.skeletons import JointSet
 
 MEAN_OF_SCENES = "mean of scenes"
-BASELINE = "training_mean_pose"
 CONFIDENCE = 0.95
 
 _METRIC_INDEX = {name: m for m, name in enumerate(METRICS)}
@@ -204,6 +204,12 @@ def _counts(scores: list[TrackScore]) -> dict[str, int]:
         "person-camera tracks without a scored joint": sum(not s.tally["joints scored"] for s in scores),
         **_summed_tally(scores),
     }
+
+
+def breakdowns(scored: Scored) -> dict:
+    """Errors of the headline by distance, by time out of view and beside the spread; see `breakdown.tables`."""
+    there = [(score.track.camera_kind, score.breakdown) for score in scored.scores if score.breakdown is not None]
+    return breakdown.tables(there)
 
 
 def _by_take(scored: Scored) -> dict[str, Scored]:
