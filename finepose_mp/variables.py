@@ -91,7 +91,11 @@ OPTIONAL_VARIABLES: dict[str, Variable] = {
         "hypotheses behind it, NaN where there is none",
     ),
     "predicted_spread": _variable(
-        "frame person joint", "f4", "m", NONE, "root mean square distance of the hypotheses from their mean"
+        "frame person joint",
+        "f4",
+        "m",
+        NONE,
+        "root mean square distance of the hypotheses of all cameras from their mean",
     ),
     "predicted_status": _variable(
         "frame person",

@@ -273,10 +273,11 @@ def copy_sequence(source: h5py.File, target: h5py.File, name: str) -> None:
     """Copies one sequence between files of the contract, compressed as it is, its dimension scales attached anew."""
     parent, _, last = name.rpartition("/")
     source.copy(source[name], target.require_group(parent or "/"), name=last)
-    for copied in target[name].values():
+    variables = dict(target[name].items())
+    for copied in variables.values():
         for references in {"DIMENSION_LIST", "REFERENCE_LIST"} & set(copied.attrs):
             del copied.attrs[references]  # they point into the other file
-    for variable in source[name].values():
+    for key, variable in source[name].items():
         for axis, scales in enumerate(variable.dims):
-            for scale in scales.values():
-                target[variable.name].dims[axis].attach_scale(target[scale.name])
+            for label in scales:  # asking the scale for its path would make HDF5 search the whole file
+                variables[key].dims[axis].attach_scale(variables.get(label) or target[label])

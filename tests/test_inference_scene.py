@@ -157,6 +157,23 @@ def test_people_are_lifted_and_placed(scene):
     assert predicted.root_relative == []
 
 
+def test_what_cameras_disagree_about_is_uncertain(tmp_path):
+    """The spread is that of the hypotheses of both cameras together, which each by itself gives, too."""
+    sequence, path, config = make_sequence(frames=12, persons=1, exo=2), tmp_path / "data.h5", config_of()
+    with schema.create(path, "mine", "coco17", "mine", "none") as file:
+        schema.write_sequence(file, sequence)
+    cameras = [name for name, kind in zip(sequence.camera, sequence.camera_kind, strict=True) if kind == "exo"]
+    both, *alone = (
+        predict_scene(model_of(config), config, path, sequence.name, through)
+        for through in (cameras, *([name] for name in cameras))
+    )
+    seen = np.all([each.status == SEEN for each in alone], axis=0)
+    assert seen.any()
+    hypotheses = np.concatenate([COCO17.root_relative(each.hypotheses_3d_world) for each in alone])
+    expected = np.sqrt(((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
+    np.testing.assert_allclose(both.spread[seen], expected[seen], atol=1e-6)
+
+
 def test_no_truth_is_read(scene):
     def without_truth(sequence):
         sequence.joints_3d_world[:] = np.nan

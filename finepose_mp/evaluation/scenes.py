@@ -42,7 +42,7 @@ def calibration(sequence: schema.Sequence, joints: JointSet) -> list[dict[str, f
     """How well the spread of the hypotheses tells the error: a row for each tenth of the joints, by growing spread.
 
     Each row has the root mean squares, in mm, of the spread and of the root-relative error, and how many joints: where
-    the spread is honest, the error of the mean of H hypotheses is sqrt(1 + 1/H) times it, and grows with it.
+    the spread is honest, the error of the mean of H hypotheses is sqrt((H + 1) / (H - 1)) times it, and grows with it.
     """
     truth, predicted, observed = _compared(sequence, joints)
     usable = observed & (sequence.predicted_status != NOT_PREDICTED)[..., None] & np.isfinite(sequence.predicted_spread)

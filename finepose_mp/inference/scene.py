@@ -32,7 +32,7 @@ class ScenePrediction:
         joints_3d_world: (T, P, J, 3).
         hypotheses_3d_world: (H, T, P, J, 3). Of people whom several cameras see, the means over the cameras of each
             camera's first, second, ... hypothesis.
-        spread: (T, P, J) root mean square distance of the hypotheses from their mean.
+        spread: (T, P, J) root mean square distance of the hypotheses of all cameras that see a person from their mean.
         status: (T, P) NOT_PREDICTED, SEEN (from keypoints of the frame) or INFERRED (from its neighbours).
         root_relative: names of people who could not be placed in the world.
     """
@@ -137,7 +137,7 @@ def _place(predicted: ScenePrediction, person: int, name: str, lifted: list[_Lif
     located = [each.sighting for each in lifted if each.is_located]
     if located:
         fusion = Fusion(located, lifter.joints, lifter.min_keypoints)
-        hypotheses = _of_seeing_cameras(fusion, located, lifter.joints)
+        hypotheses, spread = _of_seeing_cameras(fusion, located, lifter.joints)
         seen, root = fusion.sees.any(axis=0), fusion.root
         pose = hypotheses.mean(axis=0)
         frames = np.flatnonzero(seen)
@@ -146,24 +146,31 @@ def _place(predicted: ScenePrediction, person: int, name: str, lifted: list[_Lif
         fullest = max(lifted, key=lambda each: int(each.seen.sum()))
         hypotheses, seen = lifter.joints.root_relative(fullest.sighting.hypotheses.astype(np.float64)), fullest.seen
         pose, root = hypotheses.mean(axis=0), np.zeros((len(seen), 3))
+        spread = np.sqrt(((hypotheses - pose) ** 2).sum(axis=-1).mean(axis=0))
         predicted.root_relative.append(name)
     predicted.joints_3d_world[:, person] = pose + root[:, None]
     predicted.hypotheses_3d_world[:, :, person] = hypotheses + root[:, None]
-    deviation = hypotheses - hypotheses.mean(axis=0)
-    predicted.spread[:, person] = np.sqrt((deviation**2).sum(axis=-1).mean(axis=0))
+    predicted.spread[:, person] = spread
     there = np.isfinite(predicted.joints_3d_world[:, person]).all(axis=(-2, -1))
     predicted.status[:, person] = np.where(there, np.where(seen, SEEN, INFERRED), NOT_PREDICTED)
 
 
-def _of_seeing_cameras(fusion: Fusion, sightings: list[Sighting], joints: JointSet) -> np.ndarray:
+def _of_seeing_cameras(fusion: Fusion, sightings: list[Sighting], joints: JointSet) -> tuple[np.ndarray, np.ndarray]:
     """Hypotheses (H, T, J, 3) along the world's axes: of each number, the mean over the cameras that see the person.
 
-    In frames that none sees, over the cameras whose windows reach there; NaN where none does.
+    And the spread (T, J) of those of all these cameras: what cameras disagree about is uncertain too. In frames that
+    none sees, those cameras count whose windows reach there; NaN where none does.
     """
     counted = np.where(fusion.sees.any(axis=0), fusion.sees, np.isfinite(fusion.pose).all(axis=(-2, -1)))
     total = np.zeros(sightings[0].hypotheses.shape)
+    squares = np.zeros(total.shape[1:-1])
     for each, frames in zip(sightings, counted, strict=True):
         of_camera = each.view.in_world_orientation(joints.root_relative(each.hypotheses.astype(np.float64)))
-        total += np.where(frames[:, None, None], of_camera, 0.0)
+        of_camera = np.where(frames[:, None, None], of_camera, 0.0)
+        total += of_camera
+        squares += (of_camera**2).sum(axis=-1).mean(axis=0)
     count = counted.sum(axis=0)
-    return total / np.where(count, count, np.nan)[:, None, None]
+    count = np.where(count, count, np.nan)[:, None]
+    hypotheses = total / count[..., None]
+    variance = squares / count - (hypotheses.mean(axis=0) ** 2).sum(axis=-1)
+    return hypotheses, np.sqrt(np.maximum(variance, 0.0))

@@ -96,12 +96,13 @@ def _stretches(absent: np.ndarray) -> list[tuple[int, int]]:
 def _best_shift(fit: np.ndarray, raw: np.ndarray, start: int, stop: int, reach: int) -> int:
     where = np.zeros(len(fit), bool)
     where[start:stop] = True
+    here = _median_distance(fit, raw, where, 0)
+    if not here > _VISIBLE_M:  # NaN compares false
+        return 0
     medians = {k: _median_distance(fit, raw, where, k) for k in range(-reach, reach + 1)}
     medians = {k: median for k, median in medians.items() if np.isfinite(median)}
-    if 0 not in medians or medians[0] <= _VISIBLE_M:
-        return 0
     best = min(medians, key=medians.__getitem__)
-    return best if medians[0] > _SHIFT_GAIN * medians[best] else 0
+    return best if here > _SHIFT_GAIN * medians[best] else 0
 
 
 def _median_distance(fit: np.ndarray, raw: np.ndarray, where: np.ndarray, shift: int) -> float:

@@ -31,12 +31,11 @@ def picture(
     draw = ImageDraw.Draw(image)
     width = max(1, camera.image_size[0] // 700)
     middle = np.mean([joints[:, :2].mean(axis=0) for _, joints in people], axis=0) if people else np.zeros(2)
-    for line in _floor_lines(middle, floor):
-        _draw_line(draw, camera, line, _GRID, width)
+    _draw_lines(draw, camera, _floor_lines(middle, floor), _GRID, width)
     for colour, joints in people:
-        for bone in COCO17.bones:
-            line = joints[bone[0]] + np.linspace(0, 1, 8)[:, None] * (joints[bone[1]] - joints[bone[0]])
-            _draw_line(draw, camera, line, _COLOURS[colour % len(_COLOURS)], 3 * width)
+        start, end = (joints[list(ends), None] for ends in zip(*COCO17.bones, strict=True))
+        bones = start + np.linspace(0, 1, 8)[:, None] * (end - start)
+        _draw_lines(draw, camera, bones, _COLOURS[colour % len(_COLOURS)], 3 * width)
     size = camera.image_size[0] // 18
     draw.text((size, size), "SIMULATED", fill=_TEXT, font=ImageFont.load_default(size))
     draw.text((size, 2.3 * size), label, fill=_TEXT, font=ImageFont.load_default(size // 2))
@@ -46,8 +45,8 @@ def picture(
     return stream.getvalue()
 
 
-def _floor_lines(middle: np.ndarray, floor: float) -> list[np.ndarray]:
-    """Lines (50, 3) a metre apart, finely sampled because fisheye lenses bend them."""
+def _floor_lines(middle: np.ndarray, floor: float) -> np.ndarray:
+    """Lines (L, 50, 3) a metre apart, finely sampled because fisheye lenses bend them."""
     along = np.linspace(-_GRID_REACH, _GRID_REACH, 50)
     lines = []
     for across in np.arange(-_GRID_REACH, _GRID_REACH + 1):
@@ -55,12 +54,12 @@ def _floor_lines(middle: np.ndarray, floor: float) -> list[np.ndarray]:
             points = np.full((len(along), 3), floor)
             points[:, axis], points[:, 1 - axis] = middle[axis] + along, middle[1 - axis] + across
             lines.append(points)
-    return lines
+    return np.stack(lines)
 
 
-def _draw_line(draw: ImageDraw.ImageDraw, camera: Camera, points: np.ndarray, colour: tuple, width: int) -> None:
-    """Draws the stretches of a line (n, 3) whose points are in view."""
-    points_camera = camera.to_camera(points)
+def _draw_lines(draw: ImageDraw.ImageDraw, camera: Camera, lines: np.ndarray, colour: tuple, width: int) -> None:
+    """Draws the stretches of lines (L, n, 3) whose points are in view."""
+    points_camera = camera.to_camera(lines)
     pixels, in_view = camera.project(points_camera), camera.in_view(points_camera)
-    for i in np.flatnonzero(in_view[:-1] & in_view[1:]):
-        draw.line([*map(tuple, pixels[i : i + 2].tolist())], fill=colour, width=width)
+    for line, i in np.argwhere(in_view[:, :-1] & in_view[:, 1:]):
+        draw.line([*map(tuple, pixels[line, i : i + 2].tolist())], fill=colour, width=width)
