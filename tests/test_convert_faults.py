@@ -12,7 +12,8 @@ from raw_take import CodeInAPickle, RawTake, npy
 
 from finepose_mp import schema
 from finepose_mp.preprocessing.conversion import ConversionError
-from finepose_mp.preprocessing.egohumans import dataset
+from finepose_mp.preprocessing.egohumans import aria, dataset
+from finepose_mp.preprocessing.unpickling import DamagedFileError
 
 FIT = "processed_data/fit_poses3d"
 WORKPLACE = "colmap/workplace"
@@ -66,6 +67,26 @@ def test_calibration_with_a_bad_line(take_folder, tmp_path, line, text, message)
     sequence = convert_raw(tmp_path)
     assert sequence.frame[0] == 2
     assert re.search(message, messages(sequence, "ego_camera", "error"))
+
+
+@pytest.mark.parametrize("odd", ["0.1", "5", "+5", "5.", "-.5", "1e999", "1E-320", "9" * 30, "9" * 5000, " 1", "inf"])
+def test_numbers_of_a_calibration_are_read_in_all_of_their_notations(odd):
+    rng = np.random.default_rng(0)
+    rows = [[repr(number) for number in rng.normal(size=count).tolist()] for count in (15, 12) * 3]
+    rows[3][7] = odd
+    data = "\n".join(["Serial", "aria", *map(" ".join, rows)]).encode()
+    numbers = aria.parse_calibration(data, "a.txt")
+    assert numbers == [float(number) for row in rows for number in row]
+    assert {type(number) for number in numbers} == {float}
+
+
+@pytest.mark.parametrize("odd", ["true", "null", "1,5", "[1]", '"1"', "0x1", "1 2", "", "nothing"])
+def test_what_is_no_number_in_a_calibration_is_damage(odd):
+    rows = [["0.5"] * count for count in (15, 12) * 3]
+    rows[3][7] = odd
+    data = "\n".join(["Serial", "aria", *map(" ".join, rows)]).encode()
+    with pytest.raises(DamagedFileError, match=r"a\.txt, line 6: expected 12"):
+        aria.parse_calibration(data, "a.txt")
 
 
 def test_aria_without_any_calibration_loses_its_cameras_not_the_frames(take_folder, tmp_path):

@@ -4,9 +4,11 @@ Calibrations refer to the sensor (VRS) orientation; the stored images are turned
 parameters are turned here, once, so that +x is right and +y is down in the stored image and nobody needs to know.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic_core import from_json
 
 from finepose_mp import cameras, geometry
 from finepose_mp.preprocessing.egohumans import rig, transforms
@@ -22,6 +24,8 @@ MAX_LENS_DRIFT = 0.01
 # The middle of eyes, ears and nose is about 10 cm behind the glasses, and joints are centimetres off.
 FARTHEST_FROM_HEAD_M = 0.4
 DETERMINANT_TOLERANCE = 0.01  # of a rotation; beyond, the twelve numbers are something else
+
+_NUMBERS_IN_LINES = (15, 12) * 3
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,11 @@ def parse_calibration(data: bytes, name: str) -> list[float]:
     lines = data.strip().split(b"\n")
     if len(lines) != 8:
         raise DamagedFileError(f"{name}: {len(lines)} lines, expected 8 (header, id, two for each of three cameras)")
+    rows = _as_json(lines[2:])
+    if rows is not None and tuple(map(len, rows)) == _NUMBERS_IN_LINES:
+        return list(itertools.chain.from_iterable(rows))
     numbers: list[float] = []
-    for i, count in enumerate((15, 12) * 3, start=2):
+    for i, count in enumerate(_NUMBERS_IN_LINES, start=2):
         try:
             found = list(map(float, lines[i].split()))
         except ValueError as error:
@@ -85,6 +92,21 @@ def parse_calibration(data: bytes, name: str) -> list[float]:
             )
         numbers += found
     return numbers
+
+
+def _as_json(lines: list[bytes]) -> list[list[float]] | None:
+    """The numbers in lines where single spaces are between them, as a JSON parser reads them, in a quarter of the time.
+
+    It rounds correctly, as `float` does, but does not know all of its notations: None is no verdict.
+    """
+    text = b"\n".join(lines)
+    if text.translate(None, b"0123456789+-.eE \n"):  # nothing that means something else to JSON
+        return None
+    try:
+        rows = from_json(b"[[" + text.replace(b" ", b",").replace(b"\n", b"],[") + b"]]")
+        return [list(map(float, row)) for row in rows]
+    except (ValueError, OverflowError):
+        return None
 
 
 def _found(line: bytes) -> str:

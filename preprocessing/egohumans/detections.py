@@ -90,8 +90,10 @@ def read_detections(
     for block in frame_blocks(len(frames)):
         found = keypoints[block]
         _clear_unusable(found)
-        is_detected = (found != 0).any(axis=-1, keepdims=True)
-        pixels[block], scores[block] = np.where(is_detected, found[..., :2], np.nan), found[..., 2]
+        u, v, score = np.moveaxis(found, -1, 0)
+        is_detected = (u != 0) | (v != 0) | (score != 0)
+        pixels[block][..., 0], pixels[block][..., 1] = np.where(is_detected, (u, v), np.nan)
+        scores[block] = score
     return pixels, scores
 
 

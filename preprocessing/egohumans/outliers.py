@@ -68,8 +68,8 @@ def check_detections(
     joints_first = np.ascontiguousarray(np.moveaxis(projected, 2, 0))  # along a short axis it takes longer
     extent = np.fmax.reduce(joints_first) - np.fmin.reduce(joints_first)
     size = np.hypot(*np.moveaxis(np.fmax(extent, 0), -1, 0))  # 0 for nobody, whose extent is NaN
-    residual = np.hypot(*np.moveaxis(detected - projected, -1, 0))
-    residual[~reliable] = np.nan
+    u, v = np.moveaxis(detected - projected, -1, 0)
+    residual = np.where(reliable, np.sqrt(u * u + v * v), np.nan)
     out = _stands_out(residual, DETECTION_DEVIATION * size[..., None], frames)
     for p in np.flatnonzero(out.any(axis=(0, 2))):
         worst = float(residual[:, p][out[:, p]].max())

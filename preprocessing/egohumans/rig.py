@@ -50,7 +50,8 @@ def project_people(camera: TakeCamera, joints_3d_world: np.ndarray) -> tuple[np.
         seen = lens.in_image(pixels, camera.image_circle)
         unseen = _place_of_unseen(joints_3d_camera[..., 2], pixels, lens.image_size)
         all_places[block] = np.where(seen, IN_VIEW, unseen)
-        all_pixels[block] = np.where(seen[..., None], pixels, np.nan)
+        for i in range(2):  # a mask that is repeated along so short an axis costs more
+            all_pixels[block][..., i] = np.where(seen, pixels[..., i], np.nan)
     return all_pixels, all_places
 
 

@@ -14,8 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-_FRAME_NAME = re.compile(r"[0-9]{5}\.\w+")
-
 # What a conversion reads of a take, * standing for any name; of everything else only the names matter. Archives hold
 # no more than this, so a parser that wants another file adds it here.
 NEEDED_FILES = (
@@ -110,8 +108,10 @@ class DirectorySource:
         self._statuses: dict[tuple[str, bytes], bytes] = {}  # folder and names -> sizes and times, digests of both
 
     def names(self, folder: str) -> list[str]:
-        path = self.folder / folder
-        return sorted(os.listdir(path)) if path.is_dir() else []
+        try:
+            return sorted(os.listdir(f"{self.location}/{folder}"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def read(self, path: str, size: int = -1) -> bytes:
         with open(self.folder / path, "rb", buffering=0) as file:
@@ -207,8 +207,10 @@ class TakeReader:
     def frame_numbers(self, folder: str, ending: str) -> np.ndarray:
         """Numbers (n,) of the numbered files (00001.npy, ...) in a folder, ascending; 0 is no frame."""
         if (folder, ending) not in self._frame_numbers:
-            names = (name for name in self.names(folder) if name.endswith(ending) and len(name) == 5 + len(ending))
-            numbers = np.array([int(name[:5]) for name in names if _FRAME_NAME.fullmatch(name)], int)
+            names = "/".join(["", *self.names(folder), ""])
+            numbers = np.array(
+                [int(name) for name in re.findall(rf"/([0-9]{{5}}){re.escape(ending)}(?=/)", names)], int
+            )
             self._frame_numbers[folder, ending] = numbers[numbers > 0]
         return self._frame_numbers[folder, ending]
 

@@ -24,7 +24,7 @@ def play_tag(rng: np.random.Generator, bodies: list[Body], frames: int) -> list[
         act.lean += 0.08 * smooth_noise(rng, (frames,), 1.0).clip(-0.5, 2)
         acts.append(act)
     for frame, tagger, tagged in touches:
-        _touch(acts[tagger], bodies[tagger], path[:, tagged], bodies[tagged], frame, int(rng.integers(2)))
+        _touch(acts[tagger], path[:, tagged], bodies[tagged], frame, int(rng.integers(2)))
     return acts
 
 
@@ -61,7 +61,7 @@ def _tag_paths(
     return steer(spread_out(rng, count, (2.6, 2.2)), goals, frames, (3.4, 3.0), FPS), chaser, touches
 
 
-def _touch(act: Performance, body: Body, prey_path: np.ndarray, prey: Body, frame: int, side: int) -> None:
+def _touch(act: Performance, prey_path: np.ndarray, prey: Body, frame: int, side: int) -> None:
     """Stretches a hand towards the back of somebody being caught."""
     clock = (np.arange(len(prey_path)) - frame) / FPS
     weight = ramp(clock, -0.45, -0.05) * (1 - ramp(clock, 0.05, 0.45))
