@@ -28,6 +28,25 @@ class Preset(NamedTuple):
 PRESETS = {"fast": Preset(5, 2, True), "balanced": Preset(10, 5, True), "paper": Preset(20, 10, True)}
 
 
+def sampling_asked_for(
+    preset: str | None, hypotheses: int | None, sampling_steps: int | None, flip: bool | None
+) -> dict[str, int | bool]:
+    """The sampling settings that a caller gives by a preset's name or one by one; those that are None are left out.
+
+    Raises:
+        ValueError: an unknown preset, or a preset and single settings.
+    """
+    single = {"hypotheses": hypotheses, "sampling_steps": sampling_steps, "flip": flip}
+    single = {name: value for name, value in single.items() if value is not None}
+    if preset is None:
+        return single
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    if single:
+        raise ValueError("a preset stands for hypotheses, sampling steps and mirroring; give the one or the others")
+    return PRESETS[preset]._asdict()
+
+
 class ConfigError(ValueError):
     """A configuration file or override that cannot be used; the message says which key and why."""
 
@@ -56,7 +75,7 @@ class DataConfig(_Section):
     include_interpolated: bool = False  # joints that the dataset filled in, as targets
     missing: Literal["masked", "zeros"] = "masked"  # zeros: the papers' way, for comparison
     flip: bool = True  # mirror half of the training windows at random
-    num_workers: int = Field(default=0, ge=0)
+    num_workers: int = Field(default=0, ge=0)  # processes that read windows, for each GPU; no more than processors
     cache_mb: int = Field(default=1536, ge=0)  # of decoded tracks, shared by workers: Human3.6M's training set fits
 
     @model_validator(mode="after")

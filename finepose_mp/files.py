@@ -8,6 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def check_free(*paths: Path, overwrite: bool) -> None:
+    """Nothing when the files may be written. Raises FileExistsError when one is there and `overwrite` is false."""
+    existing = [str(path) for path in paths if Path(path).exists()]
+    if existing and not overwrite:
+        raise FileExistsError(f"{', '.join(existing)} exists; choose another --out or pass --overwrite to replace it")
+
+
 @contextmanager
 def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """A path to write to, in the folder of `path` and with its suffix, that takes its name when the block succeeds.
@@ -18,8 +25,7 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: `path` exists and `overwrite` is false.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite to replace it")
+    check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:

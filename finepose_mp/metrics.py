@@ -49,7 +49,7 @@ def n_mpjpe(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None 
     root-relative poses. Arguments and errors as in `mpjpe`.
     """
     prediction, target, mask = _prepare(prediction, target, mask)
-    return _distance(_scaled(prediction, target, mask), target, mask)
+    return _distance(_scaled(prediction, target), target, mask)
 
 
 def mpjve(
@@ -113,7 +113,7 @@ def align_similarity(prediction: np.ndarray, target: np.ndarray, mask: np.ndarra
 
 def align_scale(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """Predictions (..., J, 3) scaled by the factor that N-MPJPE uses. Arguments as in `mpjpe`."""
-    return _scaled(*_prepare(prediction, target, mask))
+    return _scaled(*_prepare(prediction, target, mask)[:2])
 
 
 def _prepare(
@@ -138,7 +138,7 @@ def _distance(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> n
     return np.where(mask, np.linalg.norm(prediction - target, axis=-1), np.nan)
 
 
-def _scaled(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _scaled(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     overlap = (target * prediction).sum(axis=(-2, -1), keepdims=True)
     size = (prediction * prediction).sum(axis=(-2, -1), keepdims=True)
     # A prediction collapsed into the origin stays there under every scale.

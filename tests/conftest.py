@@ -1,5 +1,7 @@
-"""Fixtures shared by the whole suite."""
+"""What the whole suite shares."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,3 +16,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data not found at {folder}")
     return folder
+
+
+def run_tool(monkeypatch, capsys, name: str, *arguments) -> tuple[int, str, str]:
+    """Exit status, output and errors of a tool of the repository, run in this process."""
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    capsys.readouterr()
+    try:
+        runpy.run_path(str(REPOSITORY / "tools" / name), run_name="__main__")
+        status = 0
+    except SystemExit as ended:
+        status = ended.code or 0
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err

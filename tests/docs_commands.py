@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-import matplotlib
 import pytest
 from accelerate.commands.launch import launch_command_parser
 from accelerate.state import AcceleratorState
 from conftest import REPOSITORY
+from matplotlib.figure import Figure
 from torch.distributed.run import get_args_parser
 
 from finepose_mp.config import Config, load_config
@@ -194,8 +194,8 @@ class Runner:
         specification = importlib.util.spec_from_file_location(f"run_{path.stem}", path)
         module = importlib.util.module_from_spec(specification)
         heard = io.StringIO()
-        coarse = matplotlib.rc_context({"savefig.dpi": 20})  # drawing is most of the work
-        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.folder), coarse:
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.folder):
+            patch.setattr(Figure, "savefig", _save_empty)
             patch.setattr(sys, "argv", [program, *arguments])
             patch.setenv("ACCELERATE_USE_CPU", "true")
             patch.setitem(sys.modules, specification.name, module)
@@ -216,6 +216,14 @@ class Runner:
             for word in words
             for each in ([os.path.relpath(path, self.folder) for path in matches[word]] if word in matches else [word])
         ]
+
+
+_save = Figure.savefig
+
+
+def _save_empty(_figure: Figure, *where: object, **how: object) -> None:
+    """Saves a picture without anything in it: drawing would be most of the work, and the tests of the tools draw."""
+    _save(Figure(figsize=(0.1, 0.1)), *where, **how)
 
 
 def _config(arguments: list[str]) -> Config:

@@ -1,13 +1,10 @@
-"""Made-up people as 2D keypoint programs would write them down, and their cameras; and tools run in this process."""
+"""Made-up people as 2D keypoint programs would write them down, and their cameras."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import yaml
-from conftest import REPOSITORY
 from contract_file import make_sequence
 
 from finepose_mp import schema
@@ -71,16 +68,3 @@ def write_cameras(path: Path, *entries: dict, **others) -> Path:
     """A camera file of these entries."""
     path.write_text(yaml.safe_dump({**others, "cameras": list(entries)}))
     return path
-
-
-def run_tool(monkeypatch, capsys, name: str, *arguments) -> tuple[int, str, str]:
-    """Exit status, output and errors of a tool of the repository, run in this process."""
-    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    capsys.readouterr()
-    try:
-        runpy.run_path(str(REPOSITORY / "tools" / name), run_name="__main__")
-        status = 0
-    except SystemExit as ended:
-        status = ended.code or 0
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err

@@ -1,14 +1,12 @@
 """The benchmark measures what it says: every arm does its work, and costs are counted, not guessed."""
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import run_tool
 from lab_file import Clip, write_lab_file
 from raw_take import RawTake
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,6 +14,7 @@ from training_runs import small_data
 
 from finepose_mp import benchmark
 from finepose_mp.benchmark import arms as all_arms
+from finepose_mp.benchmark import measuring
 from finepose_mp.benchmark.cost import Shape, denoiser_flops, text_flops, training_flops
 from finepose_mp.benchmark.data import measure_conversion
 from finepose_mp.benchmark.measuring import BenchmarkError, Measurement
@@ -101,7 +100,17 @@ def test_operations_are_those_that_pytorch_counts(one_tower, monkeypatch):
     )
 
 
-def test_an_arm_is_measured_in_a_process_of_its_own():
+_REPORT = measuring._report
+
+
+def report_with_a_small_yardstick(*arguments) -> None:
+    """What the process of an arm runs, the yardstick, which takes seconds, cut to a fraction."""
+    measuring._SIDE = 64
+    _REPORT(*arguments)
+
+
+def test_an_arm_is_measured_in_a_process_of_its_own(monkeypatch):
+    monkeypatch.setattr(measuring, "_report", report_with_a_small_yardstick)
     found = benchmark.measure(INFERENCE[0], repeats=2)
     assert len(found.seconds) == 2 and len(found.yardsticks) == 3
     assert found.clock == "process" and 0 < found.libraries_mb < found.peak_mb
@@ -147,18 +156,12 @@ def test_loading_is_measured_in_windows_per_second(tmp_path):
     assert found.first_epoch_per_second > 0 and found.next_epoch_per_second > 0
 
 
-def call_tool(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(REPOSITORY / "tools" / "benchmark.py"), run_name="__main__")
-    return ended.value.code
-
-
 def test_the_command_prints_a_table_and_writes_every_number(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "measure", lambda arm, *_: measured(arm.name, [4.0, 6.0], [2.0, 2.0, 2.0]))
     file = tmp_path / "numbers.json"
-    assert call_tool(monkeypatch, "infer", "--only", "bf16", "chunks", "--json", file, "--device", "cpu") == 0
-    assert "| infer H 5 S 5 N 27 bf16 | 2.50 | 1.00 |" in capsys.readouterr().out
+    command = ("infer", "--only", "bf16", "chunks", "--json", file, "--device", "cpu")
+    status, said, _ = run_tool(monkeypatch, capsys, "benchmark.py", *command)
+    assert status == 0 and "| infer H 5 S 5 N 27 bf16 | 2.50 | 1.00 |" in said
     written = json.loads(file.read_text())
     assert [arm["arm"]["name"].removeprefix("H 5 S 5 N 27 ") for arm in written["arms"]] == [
         "bf16",
@@ -172,33 +175,36 @@ def test_the_command_prints_a_table_and_writes_every_number(tmp_path, monkeypatc
 def test_loading_is_compared_with_what_training_takes_in(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "measure", lambda arm, *_: replace(measured("", [2.0], [1.0, 1.0]), arm=arm))
     command = ("load", "--data", small_data(tmp_path), "--windows", 9, "--batches", 4, "--workers", 0)
-    assert call_tool(monkeypatch, *command, "--json", tmp_path / "numbers.json", "--device", "cpu") == 0
+    command = (*command, "--json", tmp_path / "numbers.json", "--device", "cpu")
+    status, said, _ = run_tool(monkeypatch, capsys, "benchmark.py", *command)
+    assert status == 0
     [row] = json.loads((tmp_path / "numbers.json").read_text())["load"]
     assert row["training_per_second"] == 2.0, "four windows in two seconds"
-    assert row["next_epoch_ratio"] == row["next_epoch_per_second"] / 2 and "next_epoch_ratio" in capsys.readouterr().out
+    assert row["next_epoch_ratio"] == row["next_epoch_per_second"] / 2 and "next_epoch_ratio" in said
 
 
-def test_the_command_loads_all_cameras_of_a_file_in_its_own_joints(tmp_path, monkeypatch):
+def test_the_command_loads_all_cameras_of_a_file_in_its_own_joints(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "measure", lambda arm, *_: replace(measured("", [2.0], [1.0, 1.0]), arm=arm))
     clips = [Clip(f"S{n}/Walking", "Walking", frames=36, split="train") for n in (1, 5)]
     file = write_lab_file(tmp_path / "lab.h5", clips, views=2, joints="mpi17")
     options = ("--windows", 9, "--workers", 0, "--input-2d", "projected", "--json", tmp_path / "numbers.json")
-    assert call_tool(monkeypatch, "load", "--data", file, *options) == 0
+    assert run_tool(monkeypatch, capsys, "benchmark.py", "load", "--data", file, *options)[0] == 0
     [row] = json.loads((tmp_path / "numbers.json").read_text())["load"]
     assert row["windows"] == 2 * 36 // 9 and row["workers"] == 0  # one of the two takes is held out
 
 
 def test_the_command_compares_the_evaluation_with_loops(monkeypatch, capsys):
     monkeypatch.setattr(reference, "speed_ratio", lambda: {"frames": 2875, "ratio": 37.25})
-    assert call_tool(monkeypatch, "evaluate") == 0
-    assert "evaluate: frames 2875, ratio 37.25" in capsys.readouterr().out
+    status, said, _ = run_tool(monkeypatch, capsys, "benchmark.py", "evaluate")
+    assert status == 0 and "evaluate: frames 2875, ratio 37.25" in said
 
 
 def test_the_command_says_what_is_missing(monkeypatch, capsys):
     for what, option in (("load", "--data"), ("convert", "--raw"), ("human36m", "--folder")):
-        assert call_tool(monkeypatch, what) == 2
-        assert f"{what} needs {option}" in capsys.readouterr().err
-    assert call_tool(monkeypatch, "train", "--only", "quantum") == 2
-    assert "no arm is called like" in capsys.readouterr().err
+        status, _, errors = run_tool(monkeypatch, capsys, "benchmark.py", what)
+        assert status == 2 and f"{what} needs {option}" in errors
+    status, _, errors = run_tool(monkeypatch, capsys, "benchmark.py", "train", "--only", "quantum")
+    assert status == 2 and "no arm is called like" in errors
 
 
 def test_a_conversion_is_measured_beside_reading_the_same_files(tmp_path):

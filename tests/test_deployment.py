@@ -1,11 +1,8 @@
 """The exported program gives what the network gives."""
 
-import runpy
-import sys
-
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import run_tool
 from test_inference_memory import JOINTS, WINDOW, config_of, network_of
 
 from finepose_mp import runs
@@ -36,13 +33,6 @@ def test_a_lifter_without_diffusion_is_refused():
         exported(network_of(config_of("mixste")))
 
 
-def call(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["export_model.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(REPOSITORY / "tools" / "export_model.py"), run_name="__main__")
-    return ended.value.code
-
-
 def test_the_command_exports_a_run_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
     config = config_of("d3dp")
     config.run_dir = tmp_path / "run"
@@ -50,7 +40,9 @@ def test_the_command_exports_a_run_and_overwrites_nothing(tmp_path, monkeypatch,
     with runs.checkpoint(config.run_dir, "best") as folder:
         runs.save_weights(folder, network_of(config), config)
     out = tmp_path / "denoiser.pt2"
-    assert call(monkeypatch, "--run", config.run_dir, "--out", out) == 0
+    command = ("export_model.py", "--run", config.run_dir, "--out", out)
+    assert run_tool(monkeypatch, capsys, *command)[0] == 0
     assert torch.export.load(out).graph_signature.user_outputs
-    assert call(monkeypatch, "--run", config.run_dir, "--out", out) == 2
-    assert "exists; choose another name" in capsys.readouterr().err
+    status, _, errors = run_tool(monkeypatch, capsys, *command)
+    assert status == 2 and "exists; choose another name" in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["denoiser.pt2", "run"]

@@ -1,17 +1,14 @@
 """Evaluating a run from end to end: an untrained network on a small file of made-up people."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from contract_file import write_contract_file
+from processes import evaluate_with_processes
 
 from finepose_mp import evaluation, runs
 from finepose_mp.config import Config
@@ -21,7 +18,7 @@ from finepose_mp.datasets.splits import DataError
 from finepose_mp.evaluation import EvaluationError, Options, egohumans, evaluate
 from finepose_mp.evaluation.multi_view import MULTI_VIEW_AGGREGATIONS
 from finepose_mp.evaluation.scoring import METRICS, aggregations_for
-from finepose_mp.files import file_sha256
+from finepose_mp.files import check_free, file_sha256
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import COCO17
 from finepose_mp.training.validation import validation_mpjpe_mm
@@ -277,13 +274,13 @@ def test_a_split_nobody_should_report_is_refused(run_dir, data_file):
 def test_results_are_written_whole_and_replaced_only_on_request(tmp_path, outcome, data_file):
     paths = evaluation.results_paths(tmp_path, "test", data_file)
     assert [path.name for path in paths] == ["results_test_people.json", "results_test_people.md"]
-    evaluation.check_free(paths, overwrite=False)
+    check_free(*paths, overwrite=False)
     evaluation.write_results(outcome.results, paths)
     assert json.loads(paths[0].read_text())["scenes"] == outcome.results["scenes"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in paths]
     with pytest.raises(FileExistsError, match="--overwrite"):
-        evaluation.check_free(paths, overwrite=False)
-    evaluation.check_free(paths, overwrite=True)
+        check_free(*paths, overwrite=False)
+    check_free(*paths, overwrite=True)
 
 
 def test_the_report_starts_with_the_headline_and_keeps_oracles_apart(outcome):
@@ -305,21 +302,16 @@ def test_simulated_data_is_announced_before_any_number(outcome):
     assert "SIMULATED" not in evaluation.render(outcome.results | {"simulated": "none"})
 
 
-def test_two_and_three_processes_give_the_numbers_of_one_through_the_tool(tmp_path, run_dir, data_file):
-    # As many threads in both: how a matrix product is divided among threads shows in its last bits.
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    torchrun = ["-m", "torch.distributed.run", "--standalone"]
+def test_two_processes_give_the_numbers_of_one_through_the_tool(tmp_path, monkeypatch, capsys, run_dir, data_file):
+    """Of three takes, one process has two and the other one."""
     results = {}
-    for name, processes in (("one", 1), ("two", 2), ("three", 3)):
-        launcher = [*torchrun, f"--nproc_per_node={processes}", "--"] if processes > 1 else []
-        command = [sys.executable, *launcher, REPOSITORY / "tools/evaluate.py"]
-        command += ["--run", run_dir, "--data", data_file, "--out", tmp_path / name]
-        finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-        assert finished.returncode == 0, finished.stderr
-        assert finished.stdout.count("Mean of the hypotheses (P-Agg)") == 1
-        results[name] = json.loads((tmp_path / name / "results_test_people.json").read_text())
-        results[name]["page"] = (tmp_path / name / "results_test_people" / "report.html").read_bytes()
-        assert str(tmp_path / name / "results_test_people" / "report.html") in finished.stdout.splitlines()[-1]
-    assert results["two"]["page"] == results["one"]["page"]  # pictures included
-    assert results["three"] == results["two"] == results["one"]
-    assert results["two"]["choices"]["split"] == "test"
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        command = ("--run", run_dir, "--data", data_file, "--out", folder)
+        said = evaluate_with_processes(monkeypatch, capsys, processes, *command)
+        assert said.count("Mean of the hypotheses (P-Agg)") == 1
+        page = folder / "results_test_people" / "report.html"
+        assert str(page) in said.splitlines()[-1]
+        results[processes] = json.loads((folder / "results_test_people.json").read_text()), page.read_bytes()
+    assert results[2] == results[1], "pictures of the page included"
+    assert results[1][0]["choices"]["split"] == "test"

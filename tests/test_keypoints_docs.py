@@ -3,9 +3,8 @@
 import re
 
 import numpy as np
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_tool
 from keypoint_files import POSES, SCORES, write_json
-from recorded_people import run_tool
 
 from finepose_mp.preprocessing.keypoints import FORMATS
 

@@ -6,8 +6,9 @@ import types
 
 import numpy as np
 import pytest
+from conftest import run_tool
 from contract_file import write_contract_file
-from recorded_people import camera_entry, recorded, run_tool, write_cameras, write_coco, write_openpose
+from recorded_people import camera_entry, recorded, write_cameras, write_coco, write_openpose
 from training_runs import untrained_run
 
 from finepose_mp import schema

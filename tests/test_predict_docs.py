@@ -6,9 +6,8 @@ import shlex
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_tool
 from contract_file import write_contract_file
-from recorded_people import run_tool
 from training_runs import untrained_run
 
 from finepose_mp.cameras import project

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finepose_mp.config import PRESETS, Config, ConfigError, dump_config, load_config
+from finepose_mp.config import PRESETS, Config, ConfigError, dump_config, load_config, sampling_asked_for
 
 FILE = "run_dir: runs/x\ndata: {files: [data/x.h5]}\n"
 
@@ -42,3 +42,12 @@ def test_an_unknown_preset_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match="unknown preset 'quick'; known: fast, balanced, paper"):
         load(tmp_path, "", "evaluation.preset=quick")
     assert load(tmp_path, "evaluation: {preset: null}\n").evaluation.hypotheses == 5
+
+
+def test_a_caller_gives_a_preset_or_single_settings():
+    assert sampling_asked_for("fast", None, None, None) == PRESETS["fast"]._asdict()
+    assert sampling_asked_for(None, 3, None, False) == {"hypotheses": 3, "flip": False}
+    with pytest.raises(ValueError, match="give the one or the others"):
+        sampling_asked_for("fast", None, None, False)
+    with pytest.raises(ValueError, match="unknown preset 'quick'; known: fast, balanced, paper"):
+        sampling_asked_for("quick", None, None, None)

@@ -22,6 +22,7 @@ from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.evaluation import breakdown, egohumans, summary
 from finepose_mp.evaluation.moments import worst_of_takes
+from finepose_mp.files import check_free
 
 FRAMES = 40
 
@@ -255,7 +256,7 @@ def test_an_earlier_report_is_replaced_whole(tmp_path, outcome):
     stale = page.parent / "figures" / "scene_of_an_earlier_file.png"
     stale.write_bytes(b"")
     with pytest.raises(FileExistsError, match="--overwrite"):
-        evaluation.check_free((*paths, report.report_folder(paths[0])), overwrite=False)
+        check_free(*paths, report.report_folder(paths[0]), overwrite=False)
     assert report.write_report(outcome, paths[0]) == page
     assert page.is_file() and not stale.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["results_test_people"]

@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_said(show, folder, arguments, said):
     before = set(folder.rglob("*"))
     status, printed, errors = show(arguments)
     assert (status, printed) == (2, "")
-    assert errors.startswith("error: ") and said in errors
+    assert errors.startswith("visualize: ") and said in errors
     assert set(folder.rglob("*")) == before
 
 

@@ -24,7 +24,7 @@ def main() -> int:
     try:
         print(compare({str(path): read(path) for path in arguments.results}, arguments.metric))
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"compare: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -17,7 +17,8 @@ import torch
 from matplotlib.figure import Figure
 
 from finepose_mp import evaluation, report, schema, visualization
-from finepose_mp.config import CONDITIONS, PRESETS
+from finepose_mp.config import CONDITIONS, PRESETS, sampling_asked_for
+from finepose_mp.files import check_free
 from finepose_mp.schema import CAMERA_KINDS
 from finepose_mp.skeletons import convert, joint_set
 
@@ -27,7 +28,7 @@ def main() -> int:
     try:
         run(arguments)
     except (OSError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"evaluate: {error}", file=sys.stderr)
         return 2
     finally:
         if torch.distributed.is_initialized():  # its threads would abort a process that just ends
@@ -38,11 +39,11 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> None:
     folder = arguments.out or arguments.run
     paths = evaluation.results_paths(folder, arguments.split, arguments.data, arguments.prompt)
-    evaluation.check_free((*paths, report.report_folder(paths[0])), arguments.overwrite)
+    check_free(*paths, report.report_folder(paths[0]), overwrite=arguments.overwrite)
     options = evaluation.Options(
         split=arguments.split,
         which=arguments.which,
-        **sampling(arguments),
+        **sampling_asked_for(arguments.preset, arguments.hypotheses, arguments.steps, arguments.flip),
         camera_kinds=arguments.camera_kinds and tuple(arguments.camera_kinds),
         include_interpolated=arguments.include_interpolated,
         prompt_condition=arguments.prompt,
@@ -59,19 +60,9 @@ def run(arguments: argparse.Namespace) -> None:
     scenes = {scene: scene_picture(example) for scene, example in outcome.examples.items()}
     page = report.write_report(outcome, paths[0], scenes)
     print(evaluation.headline_table(outcome.results))
-    print(f"\nMPJPE in mm{_warning(outcome.results)}. All numbers: {paths[0]} and {paths[1]}")
+    print(f"\nDistances in mm{_warning(outcome.results)}. All numbers: {paths[0]} and {paths[1]}")
     print(f"Pictures: {page.parent / 'figures'}")
     print(f"Report, to open in a browser: {page}")
-
-
-def sampling(arguments: argparse.Namespace) -> dict:
-    """The options that say how poses are sampled: one by one, or by the name of a preset."""
-    given = {"hypotheses": arguments.hypotheses, "sampling_steps": arguments.steps, "flip": arguments.flip}
-    if arguments.preset is None:
-        return given
-    if any(value is not None for value in given.values()):
-        raise ValueError("--preset stands for --hypotheses, --steps and --no-flip; give the one or the others")
-    return PRESETS[arguments.preset]._asdict()
 
 
 def scene_picture(example: evaluation.Example) -> Figure:

@@ -21,7 +21,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         _export(arguments)
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from finepose_mp import schema
 from finepose_mp.config import PRESETS
+from finepose_mp.files import check_free
 from finepose_mp.inference import prediction
 from finepose_mp.preprocessing.keypoints import UNITS, ReadingOptions, RecordingOptions, read_recording
 
@@ -30,7 +31,7 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    prediction.check_free(arguments.out, arguments.overwrite)
+    check_free(arguments.out, overwrite=arguments.overwrite)
     options = prediction.PredictionOptions(
         which=arguments.which,
         preset=arguments.preset,

@@ -18,7 +18,7 @@ def main() -> int:
     try:
         show(_parser().parse_args())
     except (OSError, ValueError, KeyError, visualization.MissingLibraryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"visualize: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""What the networks cost by calculation: floating-point operations and bytes, without running anything.
+"""What the networks cost by calculation: floating-point operations, without running anything.
 
 A product of matrices (m, k) and (k, n) counts 2 m k n operations; norms, activations and the softmax are left out, as
 usual: they cost time on a memory bus, not in multipliers. D is the width, L the length that attention goes over.
@@ -63,15 +63,3 @@ def training_flops(shape: Shape, texts: int = 1) -> int:
         of_tower = text_flops(shape) - text_flops(shape, tower_layers=0)
         flops += texts * (2 * of_tower + 3 * (text_flops(shape) - of_tower))
     return flops
-
-
-def activation_bytes(shape: Shape, checkpointing: bool = False, element_bytes: int = 4) -> int:
-    """Bytes that the backward pass of one window needs from the forward pass.
-
-    Of a block, per token: both residuals, both normed tokens, three projections, what was attended to, and the hidden
-    layer before and after its activation; with checkpointing one of them, and the inside of a single block.
-    """
-    inside = 2 + 2 + 3 + 1 + 2 * shape.mlp_ratio
-    blocks = 2 * shape.depth
-    widths = blocks * (1 + 1) + inside if checkpointing else blocks * (inside + 1)
-    return int(shape.tokens * shape.width * widths * element_bytes)

@@ -11,7 +11,7 @@ from finepose_mp.evaluation.protocols import (
     protocol_for,
     render,
 )
-from finepose_mp.evaluation.results import check_free, results_paths, write_results
+from finepose_mp.evaluation.results import results_paths, write_results
 from finepose_mp.evaluation.scoring import EvaluationError
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Example",
     "Options",
     "Protocol",
-    "check_free",
     "evaluate",
     "headline_table",
     "protocol_for",

@@ -17,15 +17,6 @@ def results_paths(folder: Path, split: str, data_file: Path, prompt_condition: s
     return Path(folder) / f"{name}.json", Path(folder) / f"{name}.md"
 
 
-def check_free(paths: tuple[Path, ...], overwrite: bool) -> None:
-    """Nothing when the results can be written. Raises FileExistsError when one is there and `overwrite` is false."""
-    existing = [str(path) for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise FileExistsError(
-            f"{', '.join(existing)} exists; pass --overwrite to replace it or --out for another folder"
-        )
-
-
 def write_results(results: dict, paths: tuple[Path, Path]) -> None:
     """Writes results.json and results.md under the given names; each appears whole or not at all."""
     texts = (json.dumps(results, indent=2, allow_nan=False) + "\n", render(results))

@@ -147,12 +147,13 @@ def score_track(
     # Frames that are not scored help to solve the root of their neighbours.
     root, true_root = lifted.view.solve_root(p_agg(hypotheses))[kept], lifted.true_root_camera[kept].astype(np.float64)
     view, window = lifted.view.at(kept), lifted.window[kept]
-    candidates = _Candidates(hypotheses[:, kept], truth, view, window, root, true_root, joints.root_joints)
+    candidates = Candidates(hypotheses[:, kept], view, window, root, true_root, joints.root_joints)
+    aligned = _aligned(candidates.hypotheses, truth) if align_then_choose else {}
     weight = lifted.times_scored[kept]
     sums, counts = np.zeros((2, len(METRICS), len(rows), len(joints)))
     distances = {}
     for a, row in enumerate(rows):
-        errors = _row_errors(row, candidates, training_mean_pose, align_then_choose)
+        errors = _row_errors(row, candidates, truth, training_mean_pose, aligned)
         distances[row] = errors["mpjpe"]
         for m, metric in enumerate(METRICS):
             sums[m, a], counts[m, a] = _weighted_sum(errors[metric], weight)
@@ -174,41 +175,42 @@ class Truth:
 
 
 def _row_errors(
-    row: str, candidates: "_Candidates", mean_pose: np.ndarray, align_then_choose: bool
+    row: str,
+    candidates: "Candidates",
+    truth: Truth,
+    mean_pose: np.ndarray,
+    aligned: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, np.ndarray]:
     """Errors (T or fewer, J) of every metric for one way of predicting, in the metrics' units."""
-    truth = candidates.truth
     if row == BASELINE:
         return pose_errors(np.broadcast_to(mean_pose, truth.target.shape), truth)
-    errors = pose_errors(candidates.compose(row, candidates.hypotheses, truth.mask), truth)
-    if align_then_choose and row not in ("single", "p_agg"):
-        for metric, (aligned, mask) in candidates.aligned.items():
-            pose = candidates.compose(row, aligned, mask)
+    errors = pose_errors(candidates.compose(row, candidates.hypotheses, truth.target, truth.mask), truth)
+    if row not in ("single", "p_agg"):
+        for metric, (hypotheses, mask) in aligned.items():
+            pose = candidates.compose(row, hypotheses, truth.target, mask)
             errors[metric] = MILLIMETRES * metrics.mpjpe(pose, truth.target, mask)
     return errors
 
 
+def _aligned(hypotheses: np.ndarray, truth: Truth) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{metric: (hypotheses each aligned to the truth, joints (T, J) it scores)}."""
+    can_align = truth.mask & metrics.can_align(truth.mask)[..., None]
+    return {
+        "p_mpjpe": (metrics.align_similarity(hypotheses, truth.target, can_align), can_align),
+        "n_mpjpe": (metrics.align_scale(hypotheses, truth.target, truth.mask), truth.mask),
+    }
+
+
 @dataclass(frozen=True)
-class _Candidates:
-    """The hypotheses (H, T, J, 3) of a track, and what can be known to choose among them."""
+class Candidates:
+    """The hypotheses (H, T, J, 3) of a track, root-relative metres, and what their view says of them."""
 
     hypotheses: np.ndarray
-    truth: Truth
     view: View
     window: np.ndarray  # (T,)
     root: np.ndarray  # (T, 3) solved from the 2D; NaN where it is not determined
     true_root: np.ndarray  # (T, 3)
     root_joints: tuple[int, ...]
-
-    @cached_property
-    def aligned(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{metric: (hypotheses each aligned to the truth, joints (T, J) it scores)}."""
-        target, mask = self.truth.target, self.truth.mask
-        can_align = mask & metrics.can_align(mask)[..., None]
-        return {
-            "p_mpjpe": (metrics.align_similarity(self.hypotheses, target, can_align), can_align),
-            "n_mpjpe": (metrics.align_scale(self.hypotheses, target, mask), mask),
-        }
 
     @cached_property
     def _reprojection_errors(self) -> np.ndarray:
@@ -222,10 +224,16 @@ class _Candidates:
     def _ray_distances(self) -> np.ndarray:
         return self.view.ray_distances(self.hypotheses, self.root)
 
-    def compose(self, row: str, hypotheses: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def compose(self, row: str, hypotheses: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """One pose (T, J, 3) out of hypotheses (H, T, J, 3): these, or the same aligned to the truth.
 
         What is chosen by the 2D is chosen before any alignment, as in D3DP.
+
+        Args:
+            row: name out of `AGGREGATIONS`, not the baseline.
+            hypotheses: to compose from.
+            target: (T, J, 3), the true pose, of which oracles alone take notice.
+            mask: (T, J), True where oracles may compare with it.
         """
         match row:
             case "single":
@@ -239,11 +247,11 @@ class _Candidates:
             case "oracle_j_agg_true_root":
                 return j_agg(hypotheses, self._oracle_reprojection_errors, self.root_joints)
             case "oracle_j_best":
-                return j_best(hypotheses, self.truth.target, mask)
+                return j_best(hypotheses, target, mask)
             case "oracle_p_best_frame":
-                return p_best(hypotheses, self.truth.target, mask)
+                return p_best(hypotheses, target, mask)
             case "oracle_p_best_window":
-                return p_best(hypotheses, self.truth.target, mask, self.window)
+                return p_best(hypotheses, target, mask, self.window)
         raise KeyError(f"{row} is not a way to compose hypotheses")
 
 
@@ -279,7 +287,7 @@ def pose_errors(pose: np.ndarray, truth: Truth) -> dict[str, np.ndarray]:
     }
 
 
-def _breakdown(distances: dict[str, np.ndarray], candidates: "_Candidates") -> Breakdown:
+def _breakdown(distances: dict[str, np.ndarray], candidates: Candidates) -> Breakdown:
     """Errors (T, J) in mm of the headline by distance and beside the spread; when people were last seen is not known
     here."""
     error, hypotheses = distances[headline(list(distances))], candidates.hypotheses

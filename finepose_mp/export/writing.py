@@ -12,7 +12,7 @@ from finepose_mp.export.gltf import write_glb
 from finepose_mp.export.poses import ExportError, Poses
 from finepose_mp.export.rig import fit_rig
 from finepose_mp.export.tables import write_csv, write_npz, write_trc
-from finepose_mp.files import appearing
+from finepose_mp.files import appearing, check_free
 
 FORMATS = ("csv", "npz", "glb", "bvh", "trc")
 _OF_ONE_PERSON = ("bvh", "trc")
@@ -43,9 +43,7 @@ def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool
         else:
             jobs[folder / f"{stem}.{name}"] = _job(name, poses, None, about)
     described = folder / f"{stem}_export.json"
-    existing = [path for path in (*jobs, described) if path.exists()]
-    if existing and not overwrite:
-        raise FileExistsError(f"{existing[0]} exists; choose another folder or pass --overwrite to replace it")
+    check_free(*jobs, described, overwrite=overwrite)
     for path, write in jobs.items():
         with appearing(path, overwrite) as partial:
             write(partial)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from finepose_mp.files import appearing
 from finepose_mp.models.finepose import Prompt
 
 
@@ -62,4 +63,5 @@ def write_exported(model: nn.Module, path: Path) -> None:
     """Writes `exported(model)` as a .pt2 file. Raises FileExistsError when it is there already."""
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another name or remove it")
-    torch.export.save(exported(model), path)
+    with appearing(path) as partial:
+        torch.export.save(exported(model), partial)

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from finepose_mp import runs, schema
-from finepose_mp.config import PRESETS, Config, EvaluationConfig, load_config
+from finepose_mp.config import Config, EvaluationConfig, load_config, sampling_asked_for
+from finepose_mp.files import check_free
 from finepose_mp.inference.scene import ScenePrediction, predict_scene
 from finepose_mp.skeletons import convert
 from finepose_mp.variables import INFERRED, SEEN
@@ -60,12 +61,6 @@ class Summary:
     assumed: list[str]
 
 
-def check_free(out: Path, overwrite: bool) -> None:
-    """Nothing when the file may be written. Raises FileExistsError otherwise."""
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; choose another name or pass --overwrite to replace it")
-
-
 def is_contract(path: Path) -> bool:
     """Whether a file is HDF5, as those of the contract are; what is in it shows when it is opened."""
     return path.is_file() and h5py.is_hdf5(path)
@@ -88,9 +83,10 @@ def predict_file(
         FileExistsError: `out` exists and `overwrite` is false.
         FileNotFoundError, schema.SchemaError, runs.RunError: the file or the run cannot be read.
         PredictionError: nothing to predict, or names that the file does not know.
+        ValueError: see `sampling_asked_for`.
     """
     options = options or PredictionOptions()
-    check_free(out, overwrite)
+    check_free(out, overwrite=overwrite)
     model, config = runs.load_run(run, options.which)
     with schema.open_file(source) as file:
         attributes = {name: str(file.attrs[name]) for name in ("dataset", "joint_set", "licence", "citation")}
@@ -184,16 +180,7 @@ def _summary(sequence: schema.Sequence) -> Summary:
 
 def _deployed(config: Config, model: nn.Module, options: PredictionOptions, action: str, assumed: list[str]) -> Config:
     """The run's configuration for prediction: detected keypoints, sampling as asked, a prompt that can be given."""
-    sampling = {"hypotheses": options.hypotheses, "sampling_steps": options.sampling_steps, "flip": options.flip}
-    sampling = {name: value for name, value in sampling.items() if value is not None}
-    if options.preset is not None:
-        if options.preset not in PRESETS:
-            raise PredictionError(f"unknown preset {options.preset!r}; known: {', '.join(PRESETS)}")
-        if sampling:
-            raise PredictionError(
-                "a preset stands for hypotheses, sampling steps and mirroring; give the one or the others"
-            )
-        sampling = PRESETS[options.preset]._asdict()
+    sampling = sampling_asked_for(options.preset, options.hypotheses, options.sampling_steps, options.flip)
     if config.data.input_2d != "detected":
         assumed.append("detected keypoints are lifted by a model that was trained on exact projections")
     condition = config.model.prompt.condition

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from finepose_mp.evaluation.scoring import BASELINE
-from finepose_mp.report.numbers import KIND_NAMES, interval, joint_errors, mean_of, row_title, scenes_of
+from finepose_mp.evaluation.tables import label
+from finepose_mp.report.numbers import KIND_NAMES, interval, joint_errors, mean_of, scenes_of
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
 _KIND_COLOURS = {"all": "#000000", "ego_rgb": BLUE, "ego_slam": PURPLE, "exo": ORANGE}
@@ -39,7 +40,7 @@ def scenes(results: dict) -> Chart:
     errors = [results["scenes"][name]["mpjpe"][headline] for name in names]
     figure, axes = _bars(len(names))
     place = np.arange(len(names))
-    axes.barh(place, _numbers(errors), color=BLUE, height=0.6, label=row_title(results, headline))
+    axes.barh(place, _numbers(errors), color=BLUE, height=0.6, label=label(results, headline))
     baseline = [results["scenes"][name]["mpjpe"].get(BASELINE) for name in names]
     axes.plot(_numbers(baseline), place, "|", color="k", markersize=16, markeredgewidth=2, label="Training mean pose")
     ranges = [(i, interval(results, name, "mpjpe", headline)) for i, name in enumerate(names)]
@@ -65,9 +66,7 @@ def joints(results: dict) -> Chart | None:
         axes.text(value, i, f" {value:.0f}", va="center", fontsize=7.5)
     axes.set_yticks(place, [name.replace("_", " ") for name in errors])
     _finish_bars(axes, "MPJPE (mm)", legend=False)
-    text = (
-        f"{row_title(results, results['headline'])}; {mean_of(results)}. Positions are relative to the root, so that "
-    )
+    text = f"{label(results, results['headline'])}; {mean_of(results)}. Positions are relative to the root, so that "
     return Chart("error_by_joint", "Error by joint", text + "joints near it err least.", figure)
 
 
@@ -124,7 +123,7 @@ def unseen(results: dict) -> Chart | None:
     rows, labels = list(part["rows"]), [_frames(row["from"], row["to"]) for row in part["rows"]]
     figure, axes, below = _over_bins()
     at = list(range(len(rows)))
-    _line(axes, at, [row["mpjpe"] for row in rows], rows, row_title(results, results["headline"]), BLUE, "o")
+    _line(axes, at, [row["mpjpe"] for row in rows], rows, label(results, results["headline"]), BLUE, "o")
     _line(axes, at, [row["baseline"] for row in rows], rows, "Training mean pose", GREY, "", "--")
     if part["not yet seen"]:
         rows, labels, at = [*rows, part["not yet seen"]], [*labels, "not yet\nseen"], [*at, len(rows)]

@@ -1,6 +1,5 @@
 """Where the numbers stand in the results of each protocol: what charts and page have in common."""
 
-from finepose_mp.evaluation.tables import label
 from finepose_mp.skeletons import MPI17
 
 KIND_NAMES = {"all": "All cameras", "ego_rgb": "Head-worn, RGB", "ego_slam": "Head-worn, SLAM", "exo": "Fixed"}
@@ -14,11 +13,6 @@ def scenes_of(results: dict) -> list[str]:
 def mean_of(results: dict) -> str:
     """Name of the unweighted mean over scenes, which stands for the whole."""
     return next(name for name in results["scenes"] if name.startswith("mean of "))
-
-
-def row_title(results: dict, row: str) -> str:
-    """Title of a row, which says whether it is deployable or an oracle."""
-    return label(results, row)
 
 
 def interval(results: dict, scene: str, metric: str, row: str) -> list[float] | None:

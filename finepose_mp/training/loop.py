@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -311,12 +312,13 @@ def _loader(config: Config, accelerator: Accelerator, windows: WindowDataset) ->
     weights = config.data.sampling_weights
     order = EpochSampler(len(windows), config.seed, groups=windows.files, weights=weights)
     batches = GlobalBatches(order, config.training.batch_size, *place)
+    workers = min(config.data.num_workers, os.cpu_count())
     loader = DataLoader(
         windows,
         batch_sampler=batches,
         collate_fn=collate,
-        num_workers=config.data.num_workers,
-        persistent_workers=config.data.num_workers > 0,  # workers keep the tracks that they have read
+        num_workers=workers,
+        persistent_workers=workers > 0,  # workers keep the tracks that they have read
         pin_memory=accelerator.device.type == "cuda",
         generator=torch.Generator(),
     )

@@ -25,7 +25,15 @@ from finepose_mp.datasets.index import Track
 from finepose_mp.evaluation import summary
 from finepose_mp.evaluation.options import Options
 from finepose_mp.evaluation.preparation import Evaluation, Prepared, place, prepare
-from finepose_mp.evaluation.scoring import AGGREGATIONS, METRICS, EvaluationError, LiftedTrack, TrackScore, score_track
+from finepose_mp.evaluation.scoring import (
+    AGGREGATIONS,
+    METRICS,
+    EvaluationError,
+    LiftedTrack,
+    TrackScore,
+    headline,
+    score_track,
+)
 
 PROTOCOL = "human36m"
 MEAN_OF_ACTIONS, ALL_FRAMES = "mean of actions", "all frames"
@@ -165,7 +173,7 @@ def _results(scored: summary.Scored, prepared: Prepared, defects: list[dict]) ->
     return {
         "protocol": PROTOCOL,
         "simulated": "some" if len(simulated) == 2 else "all" if True in simulated else "none",
-        "headline": next(row for row in rows if AGGREGATIONS[row].kind == "deployable"),
+        "headline": headline(rows),
         "metrics": {name: {"title": METRICS[name].title, "unit": METRICS[name].unit} for name in SCORED_METRICS},
         "aggregations": {row: {"title": AGGREGATIONS[row].title, "kind": AGGREGATIONS[row].kind} for row in rows},
         "scenes": {

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from finepose_mp import schema
-from finepose_mp.aggregation import j_agg, j_best, p_agg, p_best, single, soft_j_agg
+from finepose_mp.aggregation import p_agg
 from finepose_mp.datasets.index import Track
 from finepose_mp.evaluation.examples import Example, find_example, most_crowded_by_scene
 from finepose_mp.evaluation.mpi_inf_3dhp.scores import (
@@ -33,7 +33,15 @@ from finepose_mp.evaluation.mpi_inf_3dhp.scores import (
 )
 from finepose_mp.evaluation.options import Options
 from finepose_mp.evaluation.preparation import Evaluation, Prepared, place, prepare
-from finepose_mp.evaluation.scoring import AGGREGATIONS, MILLIMETRES, EvaluationError, LiftedTrack
+from finepose_mp.evaluation.scoring import (
+    AGGREGATIONS,
+    BASELINE,
+    MILLIMETRES,
+    Candidates,
+    EvaluationError,
+    LiftedTrack,
+    headline,
+)
 from finepose_mp.geometry import apply_rigid
 from finepose_mp.skeletons import MPI17, JointSet, convert
 
@@ -159,16 +167,18 @@ def sequence_errors(
             f"{lifted.track.key}: the model predicts positions that are not finite; the training diverged, evaluate an "
             "earlier checkpoint"
         )
-    composed = _compose_from_2d(lifted, hypotheses, kept, rows, joints)
-    if "training_mean_pose" in rows:
-        composed["training_mean_pose"] = np.broadcast_to(training_mean_pose, (len(kept), len(joints), 3))
-    candidates = MILLIMETRES * _by_name(hypotheses[:, kept], joints.name, comparable)
-    errors = {}
-    for kind, poses in truth.poses_mm.items():
-        target = _root_at_pelvis(poses[kept], joints)
-        of_kind = {row: MILLIMETRES * _by_name(pose, joints.name, comparable) for row, pose in composed.items()}
-        of_kind |= _compose_by_truth(candidates, target, lifted.window[kept], rows)
-        errors[kind] = np.stack([joint_errors_mm(of_kind[row], target) for row in rows])
+    # Frames that are not scored help to solve the root of their neighbours.
+    root = lifted.view.solve_root(p_agg(hypotheses))[kept]
+    true_root = lifted.true_root_camera[kept].astype(np.float64)
+    candidates = Candidates(
+        hypotheses[:, kept], lifted.view.at(kept), lifted.window[kept], root, true_root, joints.root_joints
+    )
+    errors = {
+        kind: _row_errors_mm(
+            rows, candidates, _root_at_pelvis(poses[kept], joints), joints, comparable, training_mean_pose
+        )
+        for kind, poses in truth.poses_mm.items()
+    }
     return SequenceErrors(
         lifted.track,
         errors,
@@ -217,11 +227,9 @@ def _check(data_file: Path, options: Options) -> None:
         )
 
 
-def _by_name(poses: np.ndarray, source: str, usable: np.ndarray | None = None) -> np.ndarray:
-    """Poses (..., 17, 3) in mpi17's order, NaN for joints that the source lacks under that name or cannot use."""
-    if usable is not None:
-        poses = np.where(usable[:, None], poses, np.nan)
-    converted, origin = convert(poses, source, MPI17.name)
+def _by_name(poses: np.ndarray, source: str, to: str = MPI17.name) -> np.ndarray:
+    """Poses in the joints of another set, NaN for those that the source lacks under that name."""
+    converted, origin = convert(poses, source, to)
     converted[..., origin != "copied", :] = np.nan
     return converted
 
@@ -237,35 +245,27 @@ def _root_at_pelvis(poses_mm: np.ndarray, joints: JointSet) -> np.ndarray:
     return moved
 
 
-def _compose_from_2d(
-    lifted: LiftedTrack, hypotheses: np.ndarray, kept: np.ndarray, rows: list[str], joints: JointSet
-) -> dict[str, np.ndarray]:
-    """Row -> poses (N, J, 3) in metres, of the rows that the truth has no say in (or its root only)."""
-    chosen, view, together = hypotheses[:, kept], lifted.view.at(kept), joints.root_joints
-    composed = {"single": single(chosen), "p_agg": p_agg(chosen)}
-    if "j_agg" in rows:
-        root = lifted.view.solve_root(p_agg(hypotheses))[kept]
-        composed["j_agg"] = j_agg(chosen, view.reprojection_errors(chosen, root), together)
-        composed["soft_j_agg"] = soft_j_agg(chosen, view.ray_distances(chosen, root), together)
-    if "oracle_j_agg_true_root" in rows:
-        true_root = lifted.true_root_camera[kept].astype(np.float64)
-        composed["oracle_j_agg_true_root"] = j_agg(chosen, view.reprojection_errors(chosen, true_root), together)
-    return composed
-
-
-def _compose_by_truth(
-    candidates_mm: np.ndarray, target_mm: np.ndarray, window: np.ndarray, rows: list[str]
-) -> dict[str, np.ndarray]:
-    """Row -> poses (N, 17, 3) in mm, of the rows that choose among candidates (H, N, 17, 3) by the truth."""
-    if "oracle_j_best" not in rows:
-        return {}
-    relative = target_mm - target_mm[:, MPI17.root_joints]
-    mask = np.isfinite(relative).all(axis=-1) & np.isfinite(candidates_mm[0]).all(axis=-1)
-    return {
-        "oracle_j_best": j_best(candidates_mm, relative, mask),
-        "oracle_p_best_frame": p_best(candidates_mm, relative, mask),
-        "oracle_p_best_window": p_best(candidates_mm, relative, mask, window),
-    }
+def _row_errors_mm(
+    rows: list[str],
+    candidates: Candidates,
+    target_mm: np.ndarray,
+    joints: JointSet,
+    comparable: np.ndarray,
+    mean_pose: np.ndarray,
+) -> np.ndarray:
+    """Errors (A, N, 17) of every row against poses (N, 17, 3); oracles choose by the joints that are scored."""
+    relative = (target_mm - target_mm[:, MPI17.root_joints]) / MILLIMETRES
+    target = _by_name(relative, MPI17.name, to=joints.name)
+    mask = np.isfinite(target).all(axis=-1) & comparable
+    errors = []
+    for row in rows:
+        if row == BASELINE:
+            pose = np.broadcast_to(mean_pose, target.shape)
+        else:
+            pose = candidates.compose(row, candidates.hypotheses, target, mask)
+        pose = np.where(comparable[:, None], pose, np.nan)
+        errors.append(joint_errors_mm(MILLIMETRES * _by_name(pose, joints.name), target_mm))
+    return np.stack(errors)
 
 
 def _example(lifted: LiftedTrack, joints: JointSet) -> Example | None:
@@ -295,7 +295,7 @@ def _results(parts: list[SequenceErrors], prepared: Prepared) -> dict:
     return {
         "protocol": PROTOCOL,
         "simulated": "some" if len(simulated) == 2 else "all" if True in simulated else "none",
-        "headline": next(row for row in rows if AGGREGATIONS[row].kind == "deployable"),
+        "headline": headline(rows),
         "headline_truth": kinds[0],
         "metrics": METRICS,
         "aggregations": {row: {"title": AGGREGATIONS[row].title, "kind": AGGREGATIONS[row].kind} for row in rows},
