@@ -6,22 +6,23 @@ import sys
 import pytest
 from contract_file import write_contract_file
 
-# Reads every third window in random order and prints by how many bytes the process grew over its first file's peak.
+# Reads every third window in random order and prints by how many bytes the process grew from one file to the other.
 _READ = """
-import resource, sys
+import sys
+import psutil
 from finepose_mp.config import DataConfig
 from finepose_mp.datasets.sampler import EpochSampler
 from finepose_mp.datasets.windows import WindowDataset
 
-def peak(path):
+def memory_after(path):
     data = DataConfig(files=[path], window=27, camera_kinds=["exo"])
     dataset = WindowDataset(data, "train", training=True, cache_bytes=int(sys.argv[1]))
     for index in list(EpochSampler(len(dataset), seed=0))[::3]:
         dataset[index]
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return psutil.Process().memory_info().rss
 
-first, second = peak(sys.argv[2]), peak(sys.argv[3])
-print(second - first)
+small = memory_after(sys.argv[2])
+print(memory_after(sys.argv[3]) - small)
 """
 _FRAMES, _PERSONS, _EXO = 2000, 2, 2
 _BYTES_OF_A_FRAME = 17 * (3 * 2 * 4)  # of one person in one camera: the keypoints and poses alone
