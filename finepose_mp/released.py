@@ -226,8 +226,11 @@ def _load(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch.load raises almost anything on files that are none
         asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}, which is not run" if asked else str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: not a PyTorch checkpoint of weights ({reason})") from error
+        reason = f"it asks for {asked[1]}, which is not run" if asked else "it is something else, or damaged"
+        raise CheckpointError(
+            f"{path}: not a PyTorch checkpoint of weights ({reason}); give the .bin file that the authors published, "
+            "unpacked and whole"
+        ) from error
 
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
