@@ -27,14 +27,11 @@ class CosineSchedule:
         self.alphas_cumprod = torch.cumprod(1 - self.betas, dim=0)
 
     def add_noise(self, clean: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Y_t = sqrt(abar_t) Y_0 + sqrt(1 - abar_t) noise, unbounded; t is (B,), the poses are (B, ...)."""
-        keep, mix = (weight.view(-1, *(1,) * (clean.dim() - 1)).to(clean) for weight in self.weights(t.cpu()))
+        """Y_t = sqrt(abar_t) Y_0 + sqrt(1 - abar_t) noise, unbounded; t is (B,) on the CPU, the poses are (B, ...)."""
+        abar = self.alphas_cumprod[t].view(-1, *(1,) * (clean.dim() - 1))
+        weights = [weight.to(clean.dtype) for weight in (abar.sqrt(), (1 - abar).sqrt())]
+        keep, mix = send_without_waiting(weights, clean.device)
         return keep * clean + mix * noise
-
-    def weights(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(abar_t) of the clean pose and sqrt(1 - abar_t) of the noise, (B,) float64; times (B,) on the CPU."""
-        abar = self.alphas_cumprod[t]
-        return abar.sqrt(), (1 - abar).sqrt()
 
     def noise_in(self, noisy: Tensor, t: int, clean: Tensor) -> Tensor:
         """The noise that turns `clean` into `noisy` at time t: (Y_t / sqrt(abar_t) - Y_0) / sqrt(1/abar_t - 1)."""
@@ -47,6 +44,13 @@ class CosineSchedule:
         sigma = ((1 - abar / abar_next) * (1 - abar_next) / (1 - abar)) ** 0.5
         of_noise = max(0.0, 1 - abar_next - sigma**2) ** 0.5  # of nearly equal numbers: rounding may go below 0
         return abar_next**0.5, of_noise, sigma
+
+
+def send_without_waiting(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Tensors of the CPU on a device, copied while it computes: only from pinned memory does no one wait."""
+    if device.type == "cuda":
+        tensors = [tensor.pin_memory() for tensor in tensors]
+    return [tensor.to(device, non_blocking=True) for tensor in tensors]
 
 
 def sampling_times(timesteps: int, steps: int) -> list[int]:

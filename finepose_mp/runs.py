@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from finepose_mp.config import Config, dump_config, load_config
+from finepose_mp.files import appearing
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import joint_set
 
@@ -64,9 +65,8 @@ def check_is_new(run_dir: Path) -> None:
 
 def write_config(config: Config) -> None:
     """Writes the configuration into its run directory."""
-    partial = config.run_dir / f".{CONFIG}.partial"
-    dump_config(config, partial)
-    os.replace(partial, config.run_dir / CONFIG)
+    with appearing(config.run_dir / CONFIG, overwrite=True) as partial:
+        dump_config(config, partial)
 
 
 def note_continuation(run_dir: Path, step: int) -> None:
@@ -290,9 +290,8 @@ def existing(folder: Path, name: str) -> Path:
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with appearing(path, overwrite=True) as partial:
+        partial.write_text(text)
 
 
 def _version(package: str) -> str | None:

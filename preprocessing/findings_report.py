@@ -1,10 +1,11 @@
 """The findings of a conversion as a text for people: what was not converted, what to look at, and how often."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
+
+from finepose_mp.files import appearing
 
 SEVERITIES = ("error", "warning", "info")
 _TITLES = {"error": "errors", "warning": "warnings", "info": "notes"}
@@ -29,9 +30,8 @@ def report_path(out: Path) -> Path:
 def write_report(out: Path, outcomes: Iterable[Converted], checks: Mapping[str, str] | None = None) -> Path:
     """The path of the report that it writes beside `out`, replacing the one of an earlier conversion."""
     path = report_path(out)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(findings_report(outcomes, checks), encoding="utf-8")
-    os.replace(partial, path)
+    with appearing(path, overwrite=True) as partial:
+        partial.write_text(findings_report(outcomes, checks), encoding="utf-8")
     return path
 
 

@@ -46,24 +46,23 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     datasets = parser.add_subparsers(title="datasets", required=True, metavar="DATASET")
-    parser_ = _add_dataset(datasets, "egohumans", _convert_egohumans, "EgoHumans (ICCV 2023): archives or folders")
-    parser_.set_defaults(checks=CHECKS)
-    parser_.add_argument(
+    egohumans_parser = _add_dataset(
+        datasets, "egohumans", _convert_egohumans, CHECKS, "EgoHumans (ICCV 2023): archives or folders"
+    )
+    egohumans_parser.add_argument(
         "--catalogue",
         type=Path,
         metavar="FILE.yaml",
         help="scenes and takes of another dataset of the same layout, such as Harmony4D; see docs/CONVERT.md",
     )
-    parser_.add_argument(
+    egohumans_parser.add_argument(
         "--benchmark",
         type=Path,
         metavar="DIR",
         help="published benchmark files, or a detector's in their form: their keypoints become the detected 2D",
     )
-    human36m_parser = _add_dataset(
-        datasets, "human36m", _convert_human36m, "Human3.6M: official CDF files, npz, or 3d-pose-baseline's tree"
-    )
-    human36m_parser.set_defaults(checks=HUMAN36M_CHECKS)
+    human36m_title = "Human3.6M: official CDF files, npz, or 3d-pose-baseline's tree"
+    human36m_parser = _add_dataset(datasets, "human36m", _convert_human36m, HUMAN36M_CHECKS, human36m_title)
     human36m_parser.add_argument(
         "--detections",
         type=Path,
@@ -77,10 +76,8 @@ def _parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="take out the 200 mm by which three takes of S9 are shifted",
     )
-    mpi_parser = _add_dataset(
-        datasets, "mpi-inf-3dhp", _convert_mpi_inf_3dhp, "MPI-INF-3DHP: official .mat files, or community npz files"
-    )
-    mpi_parser.set_defaults(checks=MPI_INF_3DHP_CHECKS)
+    mpi_title = "MPI-INF-3DHP: official .mat files, or community npz files"
+    mpi_parser = _add_dataset(datasets, "mpi-inf-3dhp", _convert_mpi_inf_3dhp, MPI_INF_3DHP_CHECKS, mpi_title)
     mpi_parser.add_argument(
         "--cameras",
         choices=CAMERA_SETS,
@@ -90,8 +87,8 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _add_dataset(datasets, name: str, convert: Callable, title: str) -> argparse.ArgumentParser:
-    """The parser of one dataset with the arguments that all have."""
+def _add_dataset(datasets, name: str, convert: Callable, checks: dict[str, str], title: str) -> argparse.ArgumentParser:
+    """The parser of one dataset with the arguments that all have; `checks` says what each finding expects."""
     parser = datasets.add_parser(name, help=title, description=title)
     parser.add_argument(
         "--raw",
@@ -106,7 +103,7 @@ def _add_dataset(datasets, name: str, convert: Callable, title: str) -> argparse
     parser.add_argument("--jobs", type=_job_count, default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on with a conversion that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
-    parser.set_defaults(convert=convert, checks=None)
+    parser.set_defaults(convert=convert, checks=checks)
     return parser
 
 

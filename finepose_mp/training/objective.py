@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from finepose_mp.config import DiffusionConfig, PromptConfig
-from finepose_mp.diffusion import CosineSchedule, draw_noise, window_generators
+from finepose_mp.diffusion import CosineSchedule, draw_noise, send_without_waiting, window_generators
 from finepose_mp.prompts import training_texts
 
 
@@ -49,20 +49,10 @@ class Objective:
         """Noisy poses and their diffusion times (B,)."""
         generators = window_generators(seeds.tolist())
         t = torch.tensor([int(generator.integers(self._schedule.timesteps)) for generator in generators])
-        keep, mix = (weight.to(clean.dtype) for weight in self._schedule.weights(t))
-        noise = draw_noise(generators, clean.shape[1:])
-        shape = (-1, *(1,) * (clean.dim() - 1))
-        keep, mix, noise, t = send_without_waiting([keep.view(shape), mix.view(shape), noise, t], clean.device)
-        return (keep * clean + mix * noise).clamp(-self._clip, self._clip), t
+        noise, sent_t = send_without_waiting([draw_noise(generators, clean.shape[1:]), t], clean.device)
+        return self._schedule.add_noise(clean, t, noise).clamp(-self._clip, self._clip), sent_t
 
 
 def usable_targets(batch: dict) -> Tensor:
     """(B, N, J) bool: target joints that count in the loss."""
     return batch["target_mask"] & batch["frame_mask"].unsqueeze(-1)
-
-
-def send_without_waiting(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Tensors of the CPU on a device, copied while it computes: only from pinned memory does no one wait."""
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory() for tensor in tensors]
-    return [tensor.to(device, non_blocking=True) for tensor in tensors]

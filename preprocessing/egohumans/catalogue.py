@@ -129,11 +129,6 @@ class Catalogue(BaseModel):
         word = folder.split("_", 1)[1]
         return Scene(folder, folder, word, word.capitalize(), word.lower(), "train", 0)
 
-    def scene_of_take(self, take_folder: str) -> Scene | None:
-        """The scene that a take's folder name ("001_tagging") belongs to, or None for an unknown ending."""
-        suffix = take_folder.split("_", 1)[-1]
-        return next((known for known in self.all_scenes() if known.suffix == suffix), None)
-
     def take(self, scene_folder: str, take_folder: str) -> Take:
         """The facts of one take by its two folder names; an unknown one gets no invalid lists (`known` False).
 

@@ -48,7 +48,7 @@ def check_plausibility(
         _check_speed(joints, frames, person, fps, findings)
         _check_limbs(joints, frames, person, findings)
         _check_size(joints, person, findings)
-        _check_upright(joints, frames, person, findings)
+        _check_upright(joints, person, findings)
     _check_overlap(joints_3d_world, frames, people, findings)
     _check_floor(joints_3d_world, frames, people, findings)
 
@@ -142,7 +142,7 @@ def _check_size(joints: np.ndarray, person: str, findings: Findings) -> None:
         )
 
 
-def _check_upright(joints: np.ndarray, frames: np.ndarray, person: str, findings: Findings) -> None:
+def _check_upright(joints: np.ndarray, person: str, findings: Findings) -> None:
     rise = (joints[:, _SHOULDERS, 2] - joints[:, _HIPS, 2]).mean(axis=1)
     rise = rise[np.isfinite(rise)]
     if len(rise) and np.median(rise) <= 0:
