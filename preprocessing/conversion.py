@@ -3,7 +3,7 @@
 Every piece of work writes what it reads into a small file of its own in a hidden folder beside the output (`parts`).
 When all are there, they are put together in the order of their names, so the data does not depend on how many jobs ran
 or which came first. A broken sequence is reported and skipped; a broken output (no space left) stops everything and
-leaves the finished parts for `resume`.
+leaves the finished parts for `resume`, which also goes on from a finished output, with what failed or is new.
 """
 
 import errno
@@ -20,6 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from finepose_mp import __version__, schema
 from finepose_mp.preprocessing import parts
+from finepose_mp.preprocessing.finished import Finished, finished_in, note_fingerprint
 
 _OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _RESUME_HINT = "run the same command again with --resume, which keeps what is finished"
@@ -83,12 +84,14 @@ def convert(
     Args:
         dataset, joint_set, licence, citation: root attributes of the file, see `schema.create`.
         jobs: processes; None leaves it to an enclosing `joblib.parallel_config`, for example of a dask cluster.
-        resume: use what an interrupted conversion into the same `out` has finished.
+        resume: use what earlier conversions into the same `out` have finished, interrupted or not. Whatever an existing
+            `out` holds stays in it; sequences whose inputs have changed are read again.
         overwrite: replace `out` if it exists, and throw away what an interrupted conversion left.
         on_done: called with each outcome as it comes in, for a progress bar.
 
     Raises:
-        FileExistsError: `out` exists, or an interrupted conversion left parts, and no argument says what to do.
+        FileExistsError: `out` exists, or an interrupted conversion left parts, and no argument says what to do; or
+            `out` is to be resumed and is not the output of such a conversion.
         BlockingIOError: another conversion into `out` is running.
         ConversionError: the output cannot be written, or not one sequence could be read. A previous `out` is intact.
     """
@@ -96,33 +99,46 @@ def convert(
     works = sorted(work, key=lambda item: (item.name, item.source))
     root = {"dataset": dataset, "joint_set": joint_set, "licence": licence, "citation": citation}
     with parts.claim(out, resume, overwrite) as folder:
-        origin, outcomes = _convert_parts(works, folder, root, jobs, on_done or (lambda outcome: None))
+        finished = finished_in(out, root) if folder.extends else Finished(out)
+        origin, incomplete, outcomes = _convert_parts(
+            works, folder, root, jobs, finished, on_done or (lambda outcome: None)
+        )
+        _keep(finished, origin, outcomes)
+        outcomes.sort(key=lambda outcome: (outcome.name, outcome.source))
         if not origin:
             folder.discard()
             errors = "\n".join(f"  {outcome.name}: {outcome.error}" for outcome in outcomes)
             raise ConversionError(
                 f"none of {len(outcomes)} sequences could be converted, {out} was not written:\n{errors}"
             )
-        _assemble(origin, folder, root)
+        if set(origin.values()) == {out}:
+            folder.discard()  # nothing new
+        else:
+            _assemble(origin, incomplete, folder, root)
     return outcomes
 
 
 def _convert_parts(
-    works: list[Work], folder: parts.PartsFolder, root: dict, jobs: int | None, on_done: Callable[[Outcome], None]
-) -> tuple[dict[str, Path], list[Outcome]]:
-    """Sequence name -> the part that holds it, and all outcomes in order of names."""
+    works: list[Work],
+    folder: parts.PartsFolder,
+    root: dict,
+    jobs: int | None,
+    finished: Finished,
+    on_done: Callable[[Outcome], None],
+) -> tuple[dict[str, Path], set[Path], list[Outcome]]:
+    """Sequence name -> the file that holds it, those files that lack a sequence of their work, and all outcomes."""
     firsts, outcomes = _set_copies_aside(works)
     for outcome in outcomes:
         on_done(outcome)
-    calls = [joblib.delayed(_convert_one)(item, folder.part(item.name, item.source), root) for item in firsts]
-    good: list[tuple[Outcome, Path]] = []
-    for part, found in _run(calls, jobs):
-        for outcome in found:
+    calls = [joblib.delayed(_convert_one)(item, folder.part(item.name, item.source), root, finished) for item in firsts]
+    found: list[tuple[Outcome, Path]] = []
+    for file, of_one in _run(calls, jobs):
+        for outcome in of_one:
             on_done(outcome)
-        outcomes += found
-        good += [(outcome, part) for outcome in found if not outcome.error]
-    origin = _choose_origins(good)
-    return origin, sorted(outcomes, key=lambda outcome: (outcome.name, outcome.source))
+        found += [(outcome, file) for outcome in of_one]
+    origin = _choose_origins(found)
+    incomplete = {file for outcome, file in found if outcome.error}
+    return origin, incomplete, outcomes + [outcome for outcome, _ in found]
 
 
 def _set_copies_aside(works: list[Work]) -> tuple[list[Work], list[Outcome]]:
@@ -141,16 +157,39 @@ def _copy_error(name: str, source: str, first: Work | Outcome) -> str:
     return f"{source} is a second copy of {name}, which {first.source} has too; remove one of them"
 
 
-def _choose_origins(good: list[tuple[Outcome, Path]]) -> dict[str, Path]:
-    """Sequence name -> part that holds it; a name that comes from two sources becomes an error of the later one."""
+def _choose_origins(found: list[tuple[Outcome, Path]]) -> dict[str, Path]:
+    """Sequence name -> file that holds it; a name that comes from two sources becomes an error of the later one."""
     first: dict[str, Outcome] = {}
     origin: dict[str, Path] = {}
-    for outcome, part in sorted(good, key=lambda pair: (pair[0].name, pair[0].source)):
+    good = [(outcome, file) for outcome, file in found if not outcome.error]
+    for outcome, file in sorted(good, key=lambda pair: (pair[0].name, pair[0].source)):
         if outcome.name in first:
             outcome.error = _copy_error(outcome.name, outcome.source, first[outcome.name])
         else:
-            first[outcome.name], origin[outcome.name] = outcome, part
+            first[outcome.name], origin[outcome.name] = outcome, file
     return origin
+
+
+def _keep(finished: Finished, origin: dict[str, Path], outcomes: list[Outcome]) -> None:
+    """Adds the sequences of a finished file that were not found again, so that nothing is lost by resuming."""
+    failed = {outcome.name: outcome for outcome in outcomes if outcome.error}
+    kept = [name for name in finished.names if name not in origin]
+    origin.update(dict.fromkeys(kept, finished.path))
+    for outcome in _outcomes_in(finished, kept, str(finished.path)):
+        if outcome.name in failed:
+            failed[outcome.name].error += f". {finished.path} keeps {outcome.name} as it was converted before"
+        else:
+            outcomes.append(outcome)
+
+
+def _outcomes_in(finished: Finished, names: list[str], source: str) -> list[Outcome]:
+    """The outcomes of sequences in a finished file."""
+    if not names:
+        return []
+    with schema.open_file(finished.path) as file:
+        lengths = [len(file[name]["frame"]) for name in names]
+        findings = [json.loads(file[name].attrs["findings"]) for name in names]
+    return [Outcome(names[i], source, lengths[i], findings=findings[i]) for i in range(len(names))]
 
 
 def _run(calls: list, jobs: int | None) -> Iterator[tuple[Path, list[Outcome]]]:
@@ -164,18 +203,20 @@ def _run(calls: list, jobs: int | None) -> Iterator[tuple[Path, list[Outcome]]]:
         ) from error
 
 
-def _convert_one(work: Work, part: Path, root: dict) -> tuple[Path, list[Outcome]]:
-    """The part of one piece of work, written or found finished, and its outcomes. Runs in any process."""
+def _convert_one(work: Work, part: Path, root: dict, finished: Finished) -> tuple[Path, list[Outcome]]:
+    """The file with what one piece of work gives, its part or a finished one, and its outcomes. Runs in any process."""
     start = time.perf_counter()
     fingerprint = None
-    if work.fingerprint_read is None or part.exists():
+    if work.fingerprint_read is None or part.exists() or finished.names_of:
         try:
             fingerprint = _full_fingerprint(work, work.fingerprint, root)
         except Exception as error:
             return part, [failure(work.name, work.source, error)]
-        finished = _finished_outcomes(part, fingerprint)
-        if finished is not None:
-            return part, finished
+        if fingerprint in finished.names_of:
+            return finished.path, _outcomes_in(finished, finished.names_of[fingerprint], work.source)
+        left = _outcomes_left(part, fingerprint)
+        if left is not None:
+            return part, left
     if not part.parent.is_dir():  # the conversion that asked for this part is over
         raise ConversionError(f"{part.parent} has gone; was it removed while a conversion was running?")
     outcomes: list[Outcome] = []
@@ -207,7 +248,7 @@ def _fingerprint_read(work: Work, root: dict) -> str:
         return ""
 
 
-def _finished_outcomes(part: Path, fingerprint: str) -> list[Outcome] | None:
+def _outcomes_left(part: Path, fingerprint: str) -> list[Outcome] | None:
     """The outcomes of a part from an interrupted conversion, None unless it fits and has nothing to try again."""
     if not part.exists():
         return None
@@ -255,15 +296,17 @@ def _size(sequence: schema.Sequence) -> int:
     return sum(getattr(value, "nbytes", 0) for value in vars(sequence).values())
 
 
-def _assemble(origin: dict[str, Path], folder: parts.PartsFolder, root: dict) -> None:
-    """Puts the sequences together and lets the output appear."""
+def _assemble(origin: dict[str, Path], incomplete: set[Path], folder: parts.PartsFolder, root: dict) -> None:
+    """Puts the sequences together, each with what it was made from, and lets the output appear."""
     whole = folder.path / "whole.hdf5"
     try:
         parts.check_room(folder.path, sum(part.stat().st_size for part in set(origin.values())))
         with schema.create(whole, **root, overwrite=True) as file:
             for name in sorted(origin):
-                with schema.open_file(origin[name]) as part:
-                    copy_sequence(part, file, name)
+                with schema.open_file(origin[name]) as source:
+                    copy_sequence(source, file, name)
+                    if origin[name] != folder.out:
+                        note_fingerprint(file[name], "" if origin[name] in incomplete else source.attrs["fingerprint"])
         folder.publish(whole)
     except (OSError, RuntimeError) as error:
         raise ConversionError(f"{folder.out} cannot be written ({error}); put that right and {_RESUME_HINT}") from error

@@ -29,11 +29,13 @@ class PartsFolder:
         path: the folder.
         out: the file that is being made.
         may_replace: identities of the files at `out` that this conversion may replace.
+        extends: there is another file at `out`, whose sequences this conversion has to keep.
     """
 
     path: Path
     out: Path
     may_replace: list[list[int]] = field(default_factory=list)
+    extends: bool = False
 
     def part(self, name: str, source: str) -> Path:
         """Where the part of a piece of work goes; no two share one, and the name says which it is."""
@@ -43,9 +45,6 @@ class PartsFolder:
 
     def publish(self, whole: Path) -> None:
         """Moves the finished file to where it was asked for, in one step."""
-        # Should the process end between this line and the removal of the parts, the next one knows its own output.
-        self.may_replace.append(_identity(whole))
-        self._save()
         os.replace(whole, self.out)
         self.discard()
 
@@ -84,14 +83,14 @@ def claim(out: Path, resume: bool, overwrite: bool) -> Iterator[PartsFolder]:
     It stays, with the parts in it, when the block ends with an error and something was finished.
 
     Raises:
-        FileExistsError: `out` exists and may not be replaced, or parts are left of which nobody said what to do.
+        FileExistsError: `out` exists, or parts are left, and neither argument says what to do with them.
         BlockingIOError: another conversion into `out` is running.
     """
     path = out.with_name(f".{out.name}.parts")
     if out.is_dir():
         raise FileExistsError(f"{out} is a folder; --out names a file, for example {out / 'data.h5'}")
-    if out.exists() and not overwrite and not path.exists():
-        raise _exists(out)
+    if out.exists() and not overwrite and not resume and not path.exists():
+        raise exists(out)
     with _locked(path, out):
         folder = PartsFolder(path, out)
         shutil.rmtree(folder.rubbish, ignore_errors=True)
@@ -119,13 +118,21 @@ def _settle(folder: PartsFolder, resume: bool, overwrite: bool) -> None:
     if folder.out.exists():
         if overwrite:
             folder.may_replace.append(_identity(folder.out))
-        elif _identity(folder.out) not in folder.may_replace:
-            raise _exists(folder.out)
+        folder.extends = _identity(folder.out) not in folder.may_replace
+        if folder.extends and not resume:
+            raise exists(folder.out)
     folder._save()
 
 
-def _exists(out: Path) -> FileExistsError:
-    return FileExistsError(f"{out} exists; choose another name or pass --overwrite to replace it")
+def exists(out: Path, why_not_resumed: str = "") -> FileExistsError:
+    """The error of a file at `out` that nobody said what to do with, or that cannot be resumed."""
+    if why_not_resumed:
+        message = f"cannot be resumed: {why_not_resumed}; choose another name, or pass --overwrite to replace it"
+        return FileExistsError(f"{out} {message}")
+    return FileExistsError(
+        f"{out} exists; choose another name, or pass --resume to keep what is in it and add what failed or is new, or "
+        "--overwrite to replace it"
+    )
 
 
 def _saved_permissions(state: Path) -> list[list[int]]:

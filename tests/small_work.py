@@ -81,11 +81,15 @@ def convert(works: list[Work], out: Path, **how) -> list[Outcome]:
 
 
 def contents(path: Path) -> dict:
-    """Every array, compressed chunk and attribute of a file by name, in order; references left out."""
+    """Every array, compressed chunk and attribute of a file by name, in order; but what is only true of one file.
+
+    That are references, and the times of raw files.
+    """
     found = {}
+    own = ("_LIST", "raw_fingerprint")
 
     def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        found.update({f"{name}@{key}": value for key, value in item.attrs.items() if not key.endswith("_LIST")})
+        found.update({f"{name}@{key}": value for key, value in item.attrs.items() if not key.endswith(own)})
         if not isinstance(item, h5py.Dataset):
             return
         found[name] = item[...]

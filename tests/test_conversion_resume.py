@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_work import assert_same, convert, die, read_unless, sequence, work
+from small_work import ROOT, assert_same, convert, die, read_unless, sequence, work
 
 from finepose_mp import schema
 from finepose_mp.preprocessing import conversion, parts
-from finepose_mp.preprocessing.conversion import ConversionError, Work
+from finepose_mp.preprocessing.conversion import ConversionError, Outcome, Work
 
 NAMES = ["a", "b", "c"]
 
@@ -90,6 +90,100 @@ def test_what_failed_is_tried_again(reference, tmp_path):
     assert_same(out, reference)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_finished_file_is_resumed_with_what_failed_and_what_is_new(reference, tmp_path, jobs):
+    out, log, flag = tmp_path / "out.h5", tmp_path / "log", tmp_path / "flag"
+    works = [work("a", log), Work("b", partial(read_unless, flag, "b", ValueError("b: broken")), "b.mat", "1")]
+    assert [outcome.error for outcome in convert(works, out)] == [None, "b: broken"]
+    flag.touch()
+    outcomes = convert([*works, work("c", log)], out, resume=True, jobs=jobs)
+    assert log.read_text() == "a\nc\n"
+    assert_same(out, reference)
+    assert [vars(outcome) | {"seconds": 0} for outcome in outcomes] == [
+        vars(Outcome(name, f"{name}.mat", 4, findings=sequence(name).findings)) for name in NAMES
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flag", "log", "out.h5"]
+
+
+def test_resuming_a_complete_file_leaves_it_as_it_is(tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+    works = [work(name, log) for name in NAMES]
+    convert(works, out)
+    before = out.stat()
+    assert [outcome.name for outcome in convert(works, out, resume=True)] == NAMES
+    assert log.read_text() == "a\nb\nc\n"
+    assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out.h5"]
+
+
+def test_resuming_a_finished_file_reads_changed_input_again(tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+    convert([work("a", log), work("b", log, "old")], out)
+    convert([work("a", log), work("b", log, "new")], out, resume=True)
+    convert([work("a", log), work("b", log, "new")], out, resume=True)
+    assert log.read_text() == "a\nb\nb\n"
+
+
+def test_resuming_loses_nothing_whose_input_has_gone_or_broken(reference, tmp_path):
+    out = tmp_path / "out.h5"
+    convert([work("a"), work("b", None, "good")], out)
+    broken = Work("b", partial(read_unless, tmp_path / "flag", "b", ValueError("b: broken")), "b.mat", "bad")
+    outcomes = convert([broken, work("c")], out, resume=True)
+    assert_same(out, reference)
+    assert [(outcome.name, outcome.source, outcome.error) for outcome in outcomes] == [
+        ("a", str(out), None),
+        ("b", "b.mat", f"b: broken. {out} keeps b as it was converted before"),
+        ("c", "c.mat", None),
+    ]
+
+
+def test_a_source_of_which_a_part_failed_is_read_again(tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+
+    def read():
+        yield from (sequence("a"), Outcome("b", "heap.zip", error="heap.zip: cut") if log.exists() else sequence("b"))
+
+    works = [Work("heap", read, "heap.zip", "1")]
+    log.touch()
+    convert(works, out)
+    log.unlink()
+    outcomes = convert(works, out, resume=True)
+    assert [(outcome.name, outcome.error) for outcome in outcomes] == [("a", None), ("b", None)]
+    with schema.open_file(out) as file:
+        assert schema.sequence_names(file) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "other, reason",
+    [
+        (lambda out: out.write_bytes(b"years of work"), "not a readable HDF5 file"),
+        (lambda out: _write_by_hand(out), "not written by a conversion"),
+        (lambda out: conversion.convert([work("a")], out, **ROOT | {"dataset": "other"}), "its dataset is 'other'"),
+    ],
+)
+def test_only_the_output_of_such_a_conversion_is_resumed(tmp_path, other, reason):
+    out = tmp_path / "out.h5"
+    other(out)
+    before = out.read_bytes()
+    with pytest.raises(FileExistsError, match=f"out.h5 cannot be resumed: .*{reason}.*--overwrite"):
+        convert([work("a"), work("b")], out, resume=True)
+    assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def _write_by_hand(out: Path) -> None:
+    with schema.create(out, **ROOT) as file:
+        schema.write_sequence(file, sequence("a"))
+
+
+def test_overwriting_takes_nothing_from_the_file_it_replaces(tmp_path):
+    out, log = tmp_path / "out.h5", tmp_path / "log"
+    works = [work(name, log) for name in NAMES]
+    convert(works, out)
+    interrupted(works, out, overwrite=True)
+    convert(works, out, resume=True)
+    assert log.read_text() == "a\nb\nc\n" * 2
+
+
 def test_leftover_parts_need_a_decision(reference, tmp_path):
     out, log = tmp_path / "out.h5", tmp_path / "log"
     works = [work(name, log) for name in NAMES]
@@ -127,11 +221,15 @@ def test_the_permission_to_replace_a_file_is_remembered_and_covers_no_other(refe
     assert_same(out, reference)
 
 
-def test_interrupted_between_the_appearance_of_the_file_and_the_end(reference, tmp_path, monkeypatch):
+@pytest.mark.parametrize("there_before", [False, True])
+def test_interrupted_between_the_appearance_of_the_file_and_the_end(reference, tmp_path, monkeypatch, there_before):
     out, works = tmp_path / "out.h5", [work(name) for name in NAMES]
+    if there_before:
+        convert(works[:1], out)
+        del works[0]  # kept although its raw data has gone
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(parts.PartsFolder, "discard", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-        convert(works, out)
+        convert(works, out, resume=there_before)
     assert_same(out, reference)
     convert(works, out, resume=True)
     assert_same(out, reference)
@@ -186,7 +284,7 @@ import resource, signal, sys
 from pathlib import Path
 from functools import partial
 from small_work import convert, sequence, work
-from finepose_mp.preprocessing.conversion import ConversionError, Work
+from finepose_mp.preprocessing.conversion import ConversionError, Outcome, Work
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 out = Path(sys.argv[1])
 works = [work("a"), Work("b", partial(sequence, "b", 5000), "b", "1"), work("c")]

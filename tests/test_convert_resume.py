@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from shutil import copytree, rmtree
 
 import pytest
 from conftest import REPOSITORY
@@ -82,6 +83,21 @@ def finish_what_was_stopped(returncode: int, said: str, how: tuple, reference) -
         assert returncode == 2 and "--resume goes on from here" in said and "Traceback" not in said
     resumed = run(*how, "--resume")
     assert resumed.returncode == 0, resumed.stderr
+    assert_same(out, reference)
+
+
+def test_the_command_adds_to_a_finished_file(raw, reference, tmp_path):
+    folder, out = tmp_path / "raw", tmp_path / "out.h5"
+    copytree(raw, folder)
+    whole = (folder / f"{TAKES[3]}.tar.gz").read_bytes()
+    (folder / f"{TAKES[3]}.tar.gz").write_bytes(whole[: len(whole) // 2])
+    how = ("--raw", folder, "--out", out)
+    first = run(*how)
+    assert first.returncode == 1 and f"FAILED {TAKES[3]}" in first.stdout and "--resume tries again" in first.stdout
+    assert "pass --resume to keep" in run(*how).stderr
+    (folder / f"{TAKES[3]}.tar.gz").write_bytes(whole)
+    rmtree(folder / TAKES[0])
+    assert run(*how, "--resume").returncode == 0
     assert_same(out, reference)
 
 

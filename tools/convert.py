@@ -101,7 +101,11 @@ def _add_dataset(datasets, name: str, convert: Callable, checks: dict[str, str],
         "--out", type=Path, default=Path("data") / f"{name}.h5", metavar="FILE.h5", help="default: %(default)s"
     )
     parser.add_argument("--jobs", type=_job_count, default=1, metavar="N", help="processes (default: %(default)s)")
-    parser.add_argument("--resume", action="store_true", help="go on with a conversion that was interrupted")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what is finished, interrupted or not, and do the rest: what failed, is new or has changed",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.h5 if it exists")
     parser.set_defaults(convert=convert, checks=checks)
     return parser
@@ -185,6 +189,8 @@ def _print_summary(outcomes: list[Outcome], out: Path) -> None:
         if outcome.error:
             place = "" if outcome.source in outcome.error else f" ({outcome.source})"
             print(f"  FAILED {outcome.name}{place}: {outcome.error}")
+    if len(good) < len(outcomes):
+        print("Once that is put right, the same command with --resume tries again what failed and keeps all others.")
 
 
 if __name__ == "__main__":
