@@ -325,24 +325,26 @@ def test_a_killed_worker_stops_the_conversion_and_resuming_finishes_it(reference
     assert_same(out, reference)
 
 
-def _in_a_child(out: Path) -> int:
+def _in_a_child(out: Path, fingerprint: str, **how) -> int:
     """Process id of a child that converts into `out`, resuming what is there."""
     child = os.fork()
     if child == 0:
         try:
-            convert([work(name) for name in NAMES], out, resume=True, overwrite=True)
+            convert([work(name, None, fingerprint) for name in NAMES], out, resume=True, **how)
         finally:
             os._exit(0)
     return child
 
 
-def test_killed_at_any_moment(reference, tmp_path):
-    """Kills at random moments of conversions that follow each other, each replacing the file before it."""
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_killed_at_any_moment(reference, tmp_path, overwrite):
+    """Kills at random moments of conversions that follow each other, each replacing or renewing the file before it."""
     out, rng = tmp_path / "out.h5", np.random.default_rng(0)
     out.write_bytes(reference.read_bytes())
-    killed, longest = 0, 0.2  # seconds; found out on the way, since it is the machine's
-    while killed < 20:
-        child = _in_a_child(out)
+    killed, longest, started = 0, 0.2, 0  # seconds; found out on the way, since it is the machine's
+    while killed < 12:
+        started += 1
+        child = _in_a_child(out, str(started), overwrite=overwrite)
         time.sleep(rng.uniform(0, longest))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -351,6 +353,6 @@ def test_killed_at_any_moment(reference, tmp_path):
         longest *= 1.25 if in_time else 0.8  # as many too late as in time: kills reach to the end of a conversion
         with schema.open_file(out) as file:  # the old one or a new one, never half a one
             assert schema.sequence_names(file) == NAMES
-    convert([work(name) for name in NAMES], out, resume=True, overwrite=True)
+    convert([work(name) for name in NAMES], out, resume=True, overwrite=overwrite)
     assert_same(out, reference)
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
