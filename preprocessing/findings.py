@@ -54,7 +54,7 @@ def report_unreadable(
     if damaged:
         message = (
             f"{count_of(len(damaged), 'unreadable file')} left out; first: {damaged[min(damaged)]}. "
-            "Get the take again, if its source is whole"
+            "Unpack or download it again; should it be the same then, it is damaged at its source"
         )
         findings.add(check, "error", message, camera=camera, person=person, frames=damaged, found=len(damaged))
 

@@ -112,7 +112,7 @@ CAMERA_DEFECTS = {
     ),
     "lens that folds": (
         lambda t: _edit_camera(t, "cam03", lambda w: [*w[:8], "-0.9", "0", "0", "0"]),
-        {"lens.range", "reprojection.residual"},
+        {"exo_camera.unlike_lens", "lens.range", "reprojection.residual"},
     ),
     "no registered image": (
         lambda t: t.lines(IMAGES, lambda lines: _without_images(lines, "cam03")),

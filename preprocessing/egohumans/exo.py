@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finepose_mp.cameras import Camera
-from finepose_mp.preprocessing.egohumans import catalogue, colmap, rig, transforms
+from finepose_mp.preprocessing.egohumans import agreement, catalogue, colmap, rig, transforms
 from finepose_mp.preprocessing.egohumans.source import TakeReader
 from finepose_mp.preprocessing.findings import Findings
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
@@ -20,10 +20,12 @@ WORKPLACE = "colmap/workplace"
 # A static camera's registered poses should agree this well; a third-party loader merges with the same tolerances.
 SPREAD_TOLERANCE_M = 0.02
 SPREAD_TOLERANCE_DEGREES = 1.0
-# COLMAP writes 17 digits of a unit quaternion; whoever edits the file by hand seldom keeps four.
-QUATERNION_TOLERANCE = 1e-4
+# COLMAP writes 17 digits of unit quaternions. Should a file have fewer, all its quaternions are about as far from 1.
+QUATERNION_TOLERANCE = 1e-9
+QUATERNION_TIMES_USUAL = 100.0
 # A pose made by hand may be rounded to two digits, which is 0.03 away from a rotation; more is a wrong matrix.
 MANUAL_SHEAR_TOLERANCE = 0.05
+MANUAL_ORTHONORMAL_TOLERANCE = 1e-4  # 0.2 px; four digits of every entry
 
 CAMERA_FOLDER = re.compile(r"cam\d{2}")
 _NAMED_FOLDER = re.compile(r"(cam|aria)\d{2}")
@@ -35,6 +37,12 @@ class _Colmap:
 
     cameras: dict[int, colmap.ColmapCamera]
     images: dict[str, list[colmap.RegisteredImage]]
+
+    @property
+    def quaternion_tolerance(self) -> float:
+        """How far the norm of a quaternion may be from 1, of as many digits as the file's others have."""
+        usual = np.median([abs(image.quaternion_norm - 1) for images in self.images.values() for image in images])
+        return max(QUATERNION_TOLERANCE, QUATERNION_TIMES_USUAL * float(usual))
 
 
 def read_exo_cameras(
@@ -60,6 +68,7 @@ def read_exo_cameras(
             cameras.append(_read_camera(reader, name, found, facts, anchor_transform, findings))
         except ValueError as error:  # includes DamagedFileError of a manual pose
             findings.add("exo_camera.left_out", "error", f"{name} left out: {error}", camera=name, found=str(error))
+    agreement.check_lenses(cameras, findings)
     return cameras
 
 
@@ -114,13 +123,10 @@ def _read_camera(
     if _is_manual(reader, name, facts, findings):
         colmap_to_camera = _manual_pose(reader, name, findings)[None]
     else:
-        _check_quaternions(name, images, findings)
+        _check_quaternions(name, images, found.quaternion_tolerance, findings)
         colmap_to_camera = np.stack([image.colmap_to_camera for image in images])
     poses, _, residual = transforms.metric_pose(colmap_to_camera @ anchor_transform)
-    if residual > transforms.ORTHONORMAL_TOLERANCE:
-        message = f"rotation of {name} was {residual:.2g} away from orthonormal; the nearest rotation is stored"
-        expected = {"residual": transforms.ORTHONORMAL_TOLERANCE}
-        findings.add("exo_camera.not_orthonormal", "warning", message, camera=name, expected=expected, found=residual)
+    _check_orthonormal(name, residual, transforms.ORTHONORMAL_TOLERANCE, findings)
     world_to_camera = static_pose(poses, name, findings)
     camera = Camera(model, lens.params, lens.image_size, world_to_camera)
     return rig.TakeCamera(name, "exo", "", camera, f"exo/{name}/images")
@@ -155,11 +161,22 @@ def _is_manual(reader: TakeReader, name: str, facts: catalogue.Take, findings: F
     return True
 
 
-def _check_quaternions(name: str, images: list[colmap.RegisteredImage], findings: Findings) -> None:
+def _check_orthonormal(name: str, residual: float, tolerance: float, findings: Findings) -> None:
+    if residual > tolerance:
+        message = f"rotation of {name} was {residual:.2g} away from orthonormal; the nearest rotation is stored"
+        expected = {"residual": tolerance}
+        findings.add("exo_camera.not_orthonormal", "warning", message, camera=name, expected=expected, found=residual)
+
+
+def _check_quaternions(name: str, images: list[colmap.RegisteredImage], tolerance: float, findings: Findings) -> None:
     worst = max((image.quaternion_norm for image in images), key=lambda norm: abs(norm - 1))
-    if abs(worst - 1) > QUATERNION_TOLERANCE:
-        message = f"quaternions of {name} in {WORKPLACE}/images.txt have norms up to {worst:.6g}; they were normalised"
-        findings.add("exo_camera.quaternion_norm", "warning", message, camera=name, expected=1.0, found=round(worst, 6))
+    if abs(worst - 1) > tolerance:
+        message = (
+            f"quaternions of {name} in {WORKPLACE}/images.txt have norms up to 1 {worst - 1:+.2g}, where the file's "
+            f"digits are good for 1e{np.log10(tolerance):.0f}: a damaged number? They were normalised"
+        )
+        expected = {"norm": 1.0, "tolerance": tolerance}
+        findings.add("exo_camera.quaternion_norm", "warning", message, camera=name, expected=expected, found=worst)
 
 
 def _manual_pose(reader: TakeReader, name: str, findings: Findings) -> np.ndarray:
@@ -171,6 +188,7 @@ def _manual_pose(reader: TakeReader, name: str, findings: Findings) -> np.ndarra
     pose, scale, residual = transforms.metric_pose(matrix.astype(np.float64))
     if residual > MANUAL_SHEAR_TOLERANCE:
         raise DamagedFileError(f"{path}: a 3x3 block {residual:.2g} away from a scaled rotation")
+    _check_orthonormal(name, residual, MANUAL_ORTHONORMAL_TOLERANCE, findings)
     if abs(scale - 1) > transforms.SHEAR_TOLERANCE:
         message = f"{path} contains a scale of {scale:.4g}, expected a rigid pose; it was divided out"
         findings.add(

@@ -20,6 +20,12 @@ JOINT_DEVIATION_M = 0.05
 END_DEVIATION_M = 0.10  # of the first and the last frame, which are extrapolated to
 _JOINT_RATIO = 3.0
 
+# Of a joint whose triangulation stayed on the neighbours' path when the fit left it: so many times the usual distance
+# of the two, and twice that of the frames before and after. Less is noise of the triangulation.
+CONTRADICTED_DEVIATION_M = 0.015
+_TIMES_USUAL_DISTANCE = 4.0
+_TIMES_NEIGHBOURS_DISTANCE = 2.0
+
 # Of what holds still within a pair of glasses, or changes slowly; a neighbour must be three times closer.
 RIG_DEVIATION_M = 0.02
 RIG_DEVIATION_DEGREES = 1.0
@@ -29,11 +35,6 @@ _RATIO = 3.0
 # Of the size at which the person is seen: a quarter of it is an exchanged arm or leg.
 DETECTION_DEVIATION = 0.25
 _RELIABLE_SCORE = 0.5
-
-# A fixed camera this many times farther off than the usual one of its kind, and farther than this part of the limit.
-_UNLIKE_OTHERS = 3.0
-_NOTICEABLE = 0.25
-_FEWEST_OTHERS = 3
 
 
 def check_poses_and_cameras(
@@ -86,35 +87,6 @@ def check_detections(
         )
 
 
-def check_reprojections(findings: Findings) -> None:
-    """Reports cameras whose detections lie much farther off than those of the others of their kind.
-
-    It reads what `reprojection.residual` found; cameras posed by hand are known to be worse.
-    """
-    by_hand = {item.get("camera") for item in findings.items if item["check"] == "exo_camera.manual_pose"}
-    kinds: dict[bool, dict[str, tuple[float, dict]]] = {True: {}, False: {}}
-    for item in findings.items:
-        if item["check"] == "reprojection.residual" and item["camera"] not in by_hand:
-            median, limit = item["found"]["median_px"], item["expected"]["median_px"]
-            if median is not None and median <= limit:  # what is beyond has been reported
-                kinds[item["camera"].startswith("aria")][item["camera"]] = (median / limit, item["found"])
-    for cameras in kinds.values():
-        for name, (part, found) in cameras.items():
-            others = [other for k, (other, _) in cameras.items() if k != name]
-            if len(others) < _FEWEST_OTHERS or part <= max(_UNLIKE_OTHERS * np.median(others), _NOTICEABLE):
-                continue
-            factor = part / float(np.median(others))
-            findings.add(
-                "outliers.reprojection",
-                "warning",
-                f"{name}: triangulated joints project {found['median_px']:.1f} px (median) from the detections, "
-                f"{factor:.0f} times as far as in the usual camera of its kind: is its pose or lens a little wrong?",
-                camera=name,
-                expected={"times_the_usual": _UNLIKE_OTHERS},
-                found=round(factor, 2),
-            )
-
-
 def _check_joints(
     joints: np.ndarray, triangulated: np.ndarray, frames: np.ndarray, person: str, findings: Findings
 ) -> None:
@@ -122,18 +94,21 @@ def _check_joints(
     deviation, limit = _deviation_from_path(joints)
     # Where the triangulation went the same way, the joint was really there.
     apart = np.linalg.norm(joints - triangulated, axis=-1)
-    out = (deviation > limit) & ~(apart < deviation / 2) & _in_sequence(frames)[:, None]
+    out = (deviation > limit) & ~(apart < deviation / 2)
+    departure, contradicted = _contradicted_by_triangulation(joints, triangulated, apart)
+    deviation = np.where(contradicted, departure, deviation)
+    out = (out | contradicted) & _in_sequence(frames)[:, None]
     if not out.any():
         return
     worst = float(deviation[out].max())
     findings.add(
         "outliers.joint",
         "warning",
-        f"{person}'s fitted {_joints(out)}: off for single frames, by up to {100 * worst:.0f} cm, without the "
-        "triangulation: a damaged file? Get the take again, or leave these frames out",
+        f"{person}'s fitted {_joints(out)}: off for single frames, by up to {100 * worst:.0f} cm, which the "
+        "triangulation does not confirm: a damaged file? Get the take again, or leave these frames out",
         person=person,
         frames=frames[out.any(axis=1)],
-        expected={"metres": JOINT_DEVIATION_M},
+        expected={"metres": JOINT_DEVIATION_M, "metres_where_triangulated": CONTRADICTED_DEVIATION_M},
         found={"metres": round(worst, 4), "joints": int(out.sum())},
     )
 
@@ -158,6 +133,26 @@ def _deviation_from_path(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         curve = np.linalg.norm(path[1] - 2 * path[2] + path[3], axis=-1)
         limit[end] = np.maximum(END_DEVIATION_M, _JOINT_RATIO * curve)
     return deviation, limit
+
+
+def _contradicted_by_triangulation(
+    joints: np.ndarray, triangulated: np.ndarray, apart: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far joints (T, J, 3) are from the cubic through four neighbours, and which left it alone, both (T, J).
+
+    Alone: the triangulation, `apart` (T, J) from the fit, is on the cubic, as it is not where people move like that.
+    """
+    departure, contradicted = np.full(apart.shape, np.nan), np.zeros(apart.shape, bool)
+    if len(joints) < 5 or not np.isfinite(apart).any():
+        return departure, contradicted
+    path = (4 * (joints[1:-3] + joints[3:-1]) - joints[:-4] - joints[4:]) / 6
+    middle = slice(2, -2)
+    departure[middle] = np.linalg.norm(joints[middle] - path, axis=-1)
+    on_path = np.linalg.norm(triangulated[middle] - path, axis=-1) < departure[middle] / 2  # NaN compares false
+    usual = max(CONTRADICTED_DEVIATION_M, _TIMES_USUAL_DISTANCE * float(np.nanmedian(apart)))
+    alone = ~(apart[middle] <= _TIMES_NEIGHBOURS_DISTANCE * np.fmax(apart[1:-3], apart[3:-1]))
+    contradicted[middle] = on_path & alone & (departure[middle] > usual)
+    return departure, contradicted
 
 
 def _check_rig(worn: list[TakeCamera], frames: np.ndarray, findings: Findings) -> None:

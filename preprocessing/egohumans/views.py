@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from finepose_mp.cameras import lens_model
-from finepose_mp.preprocessing.egohumans import detections, outliers, rig
+from finepose_mp.preprocessing.egohumans import agreement, detections, outliers, rig
 from finepose_mp.preprocessing.egohumans.people import TakePoses
 from finepose_mp.preprocessing.egohumans.source import TakeReader
 from finepose_mp.preprocessing.findings import Findings
@@ -57,7 +57,7 @@ def read_views(
         outliers.check_detections(camera.name, frames, people, projected, detected, scores, findings)
     has_pose = (poses.joint_status > 0).any(axis=-1)
     _report_unseen(has_pose, seen_by_anybody, frames, people, findings)
-    outliers.check_reprojections(findings)
+    agreement.check_reprojections(findings)
     return views
 
 
@@ -121,13 +121,19 @@ def _check_reprojection(
     reliable = (scores[sample] > RELIABLE_SCORE) & np.isfinite(triangulated[sample, ..., 0])
     if reliable.sum() < triangulated.shape[2]:  # less than a person's joints say nothing
         return
-    offset = (lens.project(lens.to_camera(triangulated[sample])) - detected[sample])[reliable]
+    projected = lens.project(lens.to_camera(triangulated[sample]))[reliable]
+    offset = projected - detected[sample][reliable]
     residual = np.sqrt(offset[:, 0] * offset[:, 0] + offset[:, 1] * offset[:, 1])
     residual = np.where(np.isfinite(residual), residual, np.inf)
     median, tail = (float(value) for value in np.quantile(residual, (0.5, 0.9), method="higher"))
     focal = float(np.median(lens_model(lens.model).terms(lens.params).focal[0]))
     limit = SUSPICIOUS_RESIDUAL * focal
-    found = {"median_px": _number(median), "p90_px": _number(tail), "joints": len(residual)}
+    found = {
+        "median_px": _number(median),
+        "p90_px": _number(tail),
+        "systematic_px": agreement.systematic_offset(projected, offset),
+        "joints": len(residual),
+    }
     findings.add(
         "reprojection.residual",
         "info" if median <= limit else "warning",
