@@ -6,6 +6,7 @@ their fields are decoded by `tarfile.TarInfo`.
 """
 
 import gzip
+import io
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -75,12 +76,18 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     with open(path, "rb") as raw:
         start = raw.peek(_BLOCK)
         if start.startswith(b"\x1f\x8b"):
-            with gzip.GzipFile(fileobj=raw) as unzipped:
-                yield unzipped
+            with _Unzipped(fileobj=raw) as unzipped:
+                yield io.BufferedReader(unzipped, _PIECE)
         elif start[257:262] == b"ustar":
             yield raw
         else:
             raise ArchiveError(f"{path}: {_not_an_archive(start)}; download it again")
+
+
+class _Unzipped(gzip.GzipFile):
+    """Unzipped bytes for a buffer around it, which makes thousands of small members cheap."""
+
+    readinto = gzip.GzipFile.readinto1  # no more than is at hand, so that an error takes nothing along with it
 
 
 def _not_an_archive(start: bytes) -> str:
@@ -152,7 +159,7 @@ class _Stream:
         if block == bytes(_BLOCK):
             return None
         try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            header = _plain_file(block) or tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError, OverflowError) as error:
             raise ArchiveError(f"{self._path}: damaged, {where} is none ({error}); download it again") from error
         if header.size < 0:
@@ -195,6 +202,22 @@ class _Stream:
             raise self._cut("its end") from error
         except (zlib.error, gzip.BadGzipFile) as error:
             raise ArchiveError(f"{self._path}: damaged ({error}); download it again") from error
+
+
+def _plain_file(block: bytes) -> tarfile.TarInfo | None:
+    """The header of a file as nearly every program writes it, in a third of `tarfile`'s time; None of any other."""
+    if block[156:157] != tarfile.REGTYPE or block[135] not in b"\0 " or block[154] not in b"\0 ":
+        return None
+    try:
+        size, checksum = int(block[124:135], 8), int(block[148:154], 8)
+    except ValueError:
+        return None
+    if checksum != sum(block[:148]) + sum(b" " * 8) + sum(block[156:]):
+        return None
+    name, prefix = (field.split(b"\0", 1)[0] for field in (block[:100], block[345:500]))
+    header = tarfile.TarInfo((prefix + b"/" + name if prefix else name).decode("utf-8", "surrogateescape"))
+    header.size = size
+    return header
 
 
 def _parse_records(content: bytes) -> dict[str, str]:

@@ -3,13 +3,13 @@
 import re
 import tarfile
 
-import h5py
 import numpy as np
 import pytest
 from conftest import REPOSITORY
 from converted_take import TAGGING
 from raw_archive import PREFIX, add, files_of, under, write_archive
 from raw_take import CodeInAPickle, RawTake, npy
+from small_work import assert_same
 
 from finepose_mp import schema
 from finepose_mp.preprocessing.conversion import ConversionError
@@ -37,27 +37,6 @@ def errors(outcomes) -> dict[str, str | None]:
     return {outcome.name: outcome.error for outcome in outcomes}
 
 
-def content(path) -> dict:
-    """Every array and attribute of a file by name, references left out."""
-    found = {}
-
-    def note(name, item):
-        found.update({f"{name}@{key}": value for key, value in item.attrs.items() if not key.endswith("_LIST")})
-        if isinstance(item, h5py.Dataset):
-            found[name] = item[...]
-
-    with h5py.File(path) as file:
-        file.visititems(note)
-    return found
-
-
-def assert_same_content(path, other):
-    first, second = content(path), content(other)
-    assert list(first) == list(second)
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
-
-
 @pytest.fixture(scope="module")
 def from_folder(files, tmp_path_factory):
     """The file converted from the unpacked take."""
@@ -83,13 +62,13 @@ def from_folder(files, tmp_path_factory):
 def test_an_archive_gives_the_same_file_as_its_folder(files, from_folder, tmp_path, name, prefix, shuffled):
     write_archive(tmp_path / "raw" / name, under(prefix, files), shuffled)
     assert errors(convert(tmp_path)) == {TAGGING: None}
-    assert_same_content(tmp_path / "out.h5", from_folder)
+    assert_same(tmp_path / "out.h5", from_folder)
 
 
 def test_an_archive_made_inside_the_take_is_known_by_its_name(files, from_folder, tmp_path):
     write_archive(tmp_path / "raw/001_tagging.tar", files, mode="w")
     convert(tmp_path)
-    assert_same_content(tmp_path / "out.h5", from_folder)
+    assert_same(tmp_path / "out.h5", from_folder)
 
 
 def test_a_single_archive_may_be_named(files, tmp_path):

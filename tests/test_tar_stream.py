@@ -165,3 +165,32 @@ def test_a_mutated_tar_ends_or_names_itself(tmp_path):
             assert "mutated.tar" in str(error)
             named += 1
     assert named > 100
+
+
+def test_headers_mean_what_they_mean_to_tarfile(tmp_path):
+    info = tarfile.TarInfo("folder" * 20 + "/" + "name" * 20)  # in two fields of the header
+    info.size = 0o1234567
+    sound, path, rng = info.tobuf(tarfile.USTAR_FORMAT), tmp_path / "x.tar", np.random.default_rng(0)
+    found = set()
+    for _ in range(2000):
+        block = bytearray(sound)
+        block[rng.choice([0, 124, 130, 135, 156, 262, 345, 499])] = rng.choice(list(b"\0 017-_LZ/"))
+        block[148:156] = b"%06o%c " % (sum(block[:148]) + sum(b" " * 8) + sum(block[156:]), rng.choice(list(b"\0 7")))
+        path.write_bytes(bytes(block))
+        try:
+            member = next(members(path))
+        except ArchiveCutError:  # a header that belongs to the next one
+            continue
+        except ArchiveError:
+            member = None
+        try:
+            header = tarfile.TarInfo.frombuf(bytes(block), "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError):
+            header = None
+        if header is None or header.size < 0:
+            assert member is None
+        else:
+            assert (member.path, member.is_file) == (header.name, header.isreg())
+            assert not member.is_file or member.size == header.size
+            found.add((member.path, member.size))
+    assert len(found) > 20

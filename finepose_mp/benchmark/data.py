@@ -1,5 +1,6 @@
 """How fast raw data is converted, and how fast windows are read."""
 
+import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from finepose_mp.training.batches import GlobalBatches
 
 @dataclass(frozen=True)
 class Conversion:
-    """What it costs to convert raw takes, beside reading their files with Python's `open` and doing nothing else.
+    """What it costs to convert raw takes, beside reading their files and doing nothing else (`read_without_parsing`).
+
+    Once from the disk, after the system was asked to forget the files; then several times from memory, reading and
+    conversions by turns, of which these are the medians.
 
     Attributes:
-        first_reading_seconds: after the system was asked to forget the files, so from the disk.
-        reading_seconds: from memory, as in the conversion that follows.
-        ratio: of converting, with so many jobs, to reading from memory.
-        speedup: over one job, measured right before; 1 for one job.
+        disk_reading_seconds, disk_converting_seconds, disk_ratio: from the disk, as a download is converted.
+        reading_seconds, converting_seconds, ratio: from memory.
+        cpu_ratio: the same for one job, in seconds of the processor, which others on the machine change little.
+        speedup: over one job; 1 for one job.
         peak_mb: the most memory that any process of the conversion held.
         point_by_point: how many times as long projecting takes point by point in Python as all points at once.
     """
@@ -34,10 +38,13 @@ class Conversion:
     takes: int
     frames: int
     megabytes: float
-    first_reading_seconds: float
+    disk_reading_seconds: float
+    disk_converting_seconds: float
+    disk_ratio: float
     reading_seconds: float
     converting_seconds: float
     ratio: float
+    cpu_ratio: float
     frames_per_second: float
     speedup: float
     peak_mb: float
@@ -55,41 +62,67 @@ class Loading:
     next_epoch_per_second: float
 
 
-def measure_conversion(raw: Path, jobs: int = 1) -> Conversion:
+def measure_conversion(raw: Path, jobs: int = 1, repeats: int = 3) -> Conversion:
     """The conversion of EgoHumans takes, into a folder that is removed again.
 
     Raises:
         ConversionError: no take could be converted.
     """
     takes = find_takes(raw)
-    for take in takes:
-        forget(take)
-    _, first_reading = _read(takes)
-    read, reading = _read(takes)
     with tempfile.TemporaryDirectory() as folder:
-        alone = convert_alone(raw, Path(folder) / "1.h5", 1)
-        cost = convert_alone(raw, Path(folder) / f"{jobs}.h5", jobs) if jobs > 1 else alone
-        point_by_point = projection_ratio(Path(folder) / "1.h5")
+        out = Path(folder) / "out.h5"
+        _forget(takes)
+        from_disk = _read(takes)
+        _forget(takes)
+        first = convert_alone(raw, out, jobs)
+        point_by_point = projection_ratio(out)
+        reading, alone, together = [], [], []
+        for _ in range(repeats):
+            reading.append(_read(takes))
+            alone.append(convert_alone(raw, out, 1))
+            together.append(convert_alone(raw, out, jobs) if jobs > 1 else alone[-1])
+    read_seconds, seconds = _median(reading, "seconds"), _median(together, "seconds")
     return Conversion(
         jobs=jobs,
-        takes=cost.takes,
-        frames=cost.frames,
-        megabytes=read / 2**20,
-        first_reading_seconds=first_reading,
-        reading_seconds=reading,
-        converting_seconds=cost.seconds,
-        ratio=cost.seconds / reading,
-        frames_per_second=cost.frames / cost.seconds,
-        speedup=alone.seconds / cost.seconds,
-        peak_mb=cost.peak_mb,
+        takes=first.takes,
+        frames=first.frames,
+        megabytes=from_disk.megabytes,
+        disk_reading_seconds=from_disk.seconds,
+        disk_converting_seconds=first.seconds,
+        disk_ratio=first.seconds / from_disk.seconds,
+        reading_seconds=read_seconds,
+        converting_seconds=seconds,
+        ratio=seconds / read_seconds,
+        cpu_ratio=_median(alone, "cpu_seconds") / _median(reading, "cpu_seconds"),
+        frames_per_second=first.frames / seconds,
+        speedup=_median(alone, "seconds") / seconds,
+        peak_mb=max(cost.peak_mb for cost in (first, *together)),
         point_by_point=point_by_point,
     )
 
 
-def _read(takes: list) -> tuple[int, float]:
-    """Bytes of all needed files, and the seconds that reading them took."""
-    started = time.perf_counter()
-    return sum(read_without_parsing(take) for take in takes), time.perf_counter() - started
+@dataclass(frozen=True)
+class _Reading:
+    """Of all needed files: how much they hold, and what reading them took."""
+
+    megabytes: float
+    seconds: float
+    cpu_seconds: float
+
+
+def _read(takes: list) -> _Reading:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    read = sum(read_without_parsing(take) for take in takes)
+    return _Reading(read / 2**20, time.perf_counter() - started, time.process_time() - cpu_started)
+
+
+def _forget(takes: list) -> None:
+    for take in takes:
+        forget(take)
+
+
+def _median(measured: list, what: str) -> float:
+    return statistics.median(getattr(one, what) for one in measured)
 
 
 def measure_loading(data: DataConfig, batch_size: int, workers: int) -> Loading:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
@@ -20,6 +21,7 @@ from finepose_mp.preprocessing.tar_stream import ArchiveCutError, Member, member
 TAKE_PARTS = ("processed_data", "colmap", "ego", "exo")
 
 _SHOWN = 5  # names in a message
+_SPOOL_BUFFER = 1 << 20  # bytes; members are small and many
 
 
 class SpooledTake:
@@ -59,16 +61,16 @@ class SpooledTake:
         """The whole content of one file of a folder after the other. Raises as `read`."""
         return (self.read(f"{folder}/{name}") for name in names)
 
-    def take_in(self, path: str, member: Member) -> None:
-        """Notes a member under its path in the take, and keeps what is needed of its content."""
-        folder, _, name = path.rpartition("/")
+    def take_in(self, folder: str, name: str, member: Member) -> None:
+        """Notes a member under its folder in the take and its name, and keeps what is needed of its content."""
         self._note(folder, name)
         if not member.is_file:
             return
+        path = f"{folder}/{name}" if folder else name
         if is_needed(path):
             if path in self._places:
                 self.repeated.append(path)  # an archive that was appended to; its last copy counts, as in unpacking
-            self._places[path] = (self._spool.seek(0, os.SEEK_END), member.size)
+            self._places[path] = (self._spool.tell(), member.size)
             self._spool.write(member.read())
         elif is_image(path) and (folder not in self._heads or path <= self._heads[folder][0]):
             self._heads[folder] = (path, member.read(IMAGE_HEAD_BYTES))
@@ -128,7 +130,7 @@ def streamed(archive: Path, scratch: Path) -> Iterator[ArchiveContent]:
         ArchiveError: no archive, or damaged in a way that puts all of it in doubt. One that merely ends too early is
             not an error here: see `ArchiveContent.cut`.
     """
-    with TemporaryFile(dir=scratch) as spool:
+    with TemporaryFile(dir=scratch, buffering=_SPOOL_BUFFER) as spool:
         content, pass_ = ArchiveContent(), _Pass(archive, spool)
         try:
             for member in members(archive):
@@ -156,21 +158,19 @@ class _Pass:
         if problem:
             content.refused.append(f"{member.path!r} ({problem})")
             return
-        parts = [part for part in member.path.split("/") if part not in ("", ".")]
-        depth = _anchor(parts)
-        take = "/".join(parts[: depth + 1]) if depth is not None else ""
+        take, folder, name = _locate(member.path)
         if take != self._current:
             self._current = take
             self._stretches[take] = self._stretches.get(take, 0) + 1
-        if depth is not None and len(parts) > depth + 1:
-            self._found(parts, depth, take).source.take_in("/".join(parts[depth + 1 :]), member)
+        if name:
+            self._found(take).source.take_in(folder, name, member)
 
-    def _found(self, parts: list[str], depth: int, take: str) -> FoundInArchive:
+    def _found(self, take: str) -> FoundInArchive:
         if take not in self.takes:
-            around = parts[depth - 1] if depth > 0 else ""
-            name = parts[depth] if depth >= 0 else stem(self._archive)
+            *around, name = take.split("/")
+            scene = around[-1] if around and SCENE_FOLDER.fullmatch(around[-1]) else ""
             source = SpooledTake(str(self._archive), self._spool)
-            self.takes[take] = FoundInArchive(around if SCENE_FOLDER.fullmatch(around) else "", name, source)
+            self.takes[take] = FoundInArchive(scene, name or stem(self._archive), source)
         return self.takes[take]
 
     def doubt_what_was_open(self) -> None:
@@ -185,6 +185,35 @@ def _refusal(member: Member) -> str | None:
     if member.path.startswith("/"):
         return "an absolute path"
     return "leads out of its folder" if ".." in member.path.split("/") else None
+
+
+def _locate(path: str) -> tuple[str, str, str]:
+    """The path in the archive of a member's take, the member's folder in the take and its name, "" outside of takes."""
+    folder, _, name = path.rpartition("/")
+    known = _locate_folder(folder)
+    if known and name not in ("", "."):
+        return *known, name
+    parts = _parts(path)
+    depth = _anchor(parts)
+    if depth is None:
+        return "", "", ""
+    if len(parts) == depth + 1:
+        return "/".join(parts), "", ""
+    return "/".join(parts[: depth + 1]), "/".join(parts[depth + 1 : -1]), parts[-1]
+
+
+@lru_cache(maxsize=4096)
+def _locate_folder(folder: str) -> tuple[str, str] | None:
+    """The same of a folder that is, or is in, one of a take's parts, so that no name in it can change the answer."""
+    parts = _parts(folder)
+    depth = _anchor(parts)
+    if depth is None or len(parts) == depth + 1 or parts[depth + 1] not in TAKE_PARTS:
+        return None
+    return "/".join(parts[: depth + 1]), "/".join(parts[depth + 1 :])
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def _anchor(parts: list[str]) -> int | None:

@@ -12,11 +12,15 @@ from finepose_mp.preprocessing.egohumans.dataset import convert, find_takes
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one conversion: what was converted, the seconds, and the most memory that any of its processes held."""
+    """Of one conversion: what was converted, the seconds, and the most memory that any of its processes held.
+
+    Seconds of the processor are those of the first process, which does everything where there is one job.
+    """
 
     takes: int
     frames: int
     seconds: float
+    cpu_seconds: float
     peak_mb: float
 
 
@@ -32,12 +36,12 @@ def convert_alone(raw: Path, out: Path, jobs: int) -> Cost:
 
 def _convert(raw: Path, out: Path, jobs: int) -> Cost:
     takes = find_takes(raw)
-    started = time.perf_counter()
-    outcomes = convert(takes, out, jobs=jobs)
-    seconds = time.perf_counter() - started
+    started, cpu_started = time.perf_counter(), time.process_time()
+    outcomes = convert(takes, out, overwrite=True, jobs=jobs)
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     good = [outcome for outcome in outcomes if not outcome.error]
     peak_kb = max(_own_peak_kb(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    return Cost(len(good), sum(outcome.frames for outcome in good), seconds, peak_kb / 1024)
+    return Cost(len(good), sum(outcome.frames for outcome in good), seconds, cpu_seconds, peak_kb / 1024)
 
 
 def _own_peak_kb() -> int:

@@ -127,8 +127,9 @@ class LayoutReader:
             if layout is None:
                 left += rows
                 continue
-            alike = content if len(rows) == len(content) else content[rows]
-            batches.append(Batch(frames[rows], [(key, _view(alike, start, like)) for key, start, like in layout]))
+            which = slice(None) if len(rows) == len(content) else rows
+            parts = [(key, _view(content, start, like)[which]) for key, start, like in layout]
+            batches.append(Batch(frames[which], parts))
         return [files[i] for i in sorted(left)]
 
     def _find_layout(self, file: File) -> _Layout | None:

@@ -66,15 +66,20 @@ def parse_transforms(data: bytes, name: str) -> dict[str, np.ndarray]:
 def metric_pose(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Rigid transforms (..., 3, 4) in metres of similarities s [R | t], their scales s (...), and the worst correction.
 
-    The correction is the largest Frobenius distance of a rotation block from the nearest rotation, which replaces it.
+    The correction is the largest Frobenius distance of a rotation block from the nearest rotation, which replaces it; 0
+    where none is beyond `ORTHONORMAL_TOLERANCE`, and all stay as they are.
 
     Raises:
         ValueError: a 3x3 block that is no scaled rotation (not finite, or a reflection).
     """
     rotation, translation, scale = geometry.split_similarity(matrix)
-    nearest, residual = geometry.nearest_rotation(rotation)
-    rotation = np.where(residual[..., None, None] > ORTHONORMAL_TOLERANCE, nearest, rotation)
-    return np.concatenate([rotation, translation[..., None]], axis=-1), scale, float(np.max(residual, initial=0.0))
+    residual = np.linalg.norm(rotation.swapaxes(-1, -2) @ rotation - np.eye(3), axis=(-2, -1))
+    if not (residual <= ORTHONORMAL_TOLERANCE).all():  # the nearest rotation is no farther away, and costs an SVD
+        nearest, residual = geometry.nearest_rotation(rotation)
+        rotation = np.where(residual[..., None, None] > ORTHONORMAL_TOLERANCE, nearest, rotation)
+    worst = float(np.max(residual, initial=0.0))
+    poses = np.concatenate([rotation, translation[..., None]], axis=-1)
+    return poses, scale, worst if worst > ORTHONORMAL_TOLERANCE else 0.0
 
 
 def camera_centres(world_to_camera: np.ndarray) -> np.ndarray:
