@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from finepose_mp.config import load_config
+from finepose_mp.models.products import keep_freed_memory
 from finepose_mp.training.loop import TrainingError, train
 
 CONFIG = Path(__file__).parent / "configs" / "egohumans.yaml"
@@ -26,6 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("accelerate").setLevel(logging.WARNING)  # it would list the files of every checkpoint
+    keep_freed_memory()
     try:
         train(load_config(arguments.config, arguments.overrides), resume=arguments.resume, progress_bar=True)
     except (ValueError, OSError, TrainingError) as error:

@@ -1,11 +1,23 @@
-"""Files: such that appear under their name when they are whole, and digests that identify them."""
+"""Files that appear under their name when they are whole, digests that identify them, folders held by one process."""
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_held: set[int] = set()  # descriptors of folders
+
+
+def _let_go() -> None:
+    """Closes what a forked process inherited: should it outlive its parent, it would go on holding the folders."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def check_free(*paths: Path, overwrite: bool) -> None:
@@ -39,3 +51,49 @@ def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal; the file is read in pieces. Raises OSError when it cannot be."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def held(folder: Path, taken: str) -> Iterator[None]:
+    """Keeps a folder, which is made if need be, from other processes that hold it this way, until the block ends.
+
+    The operating system lets go of it however the process ends, and nothing is left in the folder. On a disk that
+    knows no locks everybody may hold it; on a shared one, perhaps everybody on another machine.
+
+    Args:
+        folder: to hold.
+        taken: what the error says.
+
+    Raises:
+        BlockingIOError: another process holds the folder.
+    """
+    descriptor = None
+    while descriptor is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(folder, taken)
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _lock(folder: Path, taken: str) -> int | None:
+    """Descriptor of the locked folder, None when its holder before finished and removed it in this very moment."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BlockingIOError(taken) from error
+    except OSError:  # no locks on this disk: better unprotected than not at all
+        return descriptor
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(folder), os.fstat(descriptor)):
+            return descriptor
+    os.close(descriptor)
+    return None

@@ -21,7 +21,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,7 +31,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from finepose_mp.config import Config, dump_config, load_config
+from finepose_mp import files
+from finepose_mp.config import Config, ModelConfig, dump_config, load_config
 from finepose_mp.files import appearing
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import joint_set
@@ -61,6 +62,26 @@ def check_is_new(run_dir: Path) -> None:
         raise FileExistsError(
             f"{run_dir} exists; continue it with --resume, choose another run_dir (--set run_dir=...), or remove it"
         )
+
+
+@contextmanager
+def held(run_dir: Path) -> Iterator[None]:
+    """Keeps a run directory, which is made if need be, from other trainings; removes it again when it stayed empty.
+
+    Raises:
+        BlockingIOError: another process is training into it.
+    """
+    taken = (
+        f"another process is training into {run_dir}; wait until it ends and continue with --resume, or choose another "
+        "run_dir (--set run_dir=...). Several processes share a run only when one command starts them "
+        "(docs/TRAIN.md, Several processes)"
+    )
+    with files.held(run_dir, taken):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it has something in it
+                run_dir.rmdir()
 
 
 def write_config(config: Config) -> None:
@@ -153,8 +174,10 @@ def checkpoint(run_dir: Path, name: str, older: Path | None = None) -> Iterator[
     try:
         yield partial
         _to_disk(partial)
-    except (OSError, SafetensorError, RuntimeError) as error:  # the latter two are what writers of tensors raise
+    except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)  # gives a full disk its room back
+        if not _is_of_writing(error):
+            raise
         kept = f"; the one before it is still in {final}" if final.exists() else ""
         raise OSError(f"checkpoint {name} of {run_dir} could not be written ({error}){kept}") from error
     shutil.rmtree(previous, ignore_errors=True)
@@ -165,6 +188,11 @@ def checkpoint(run_dir: Path, name: str, older: Path | None = None) -> Iterator[
         shutil.rmtree(older, ignore_errors=True)
         os.replace(previous, older)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def _is_of_writing(error: Exception) -> bool:
+    """Whether a file could not be written. Of PyTorch's writer only the name of its source file tells so."""
+    return isinstance(error, (OSError, SafetensorError)) or "inline_container.cc" in str(error)
 
 
 def older_checkpoint(run_dir: Path, step: int) -> Path:
@@ -225,6 +253,14 @@ def write_text_tower(run_dir: Path, model: nn.Module) -> None:
         model.prompts.tower.save(run_dir / TEXT_TOWER)
 
 
+def with_own_text_tower(model: ModelConfig, run_dir: Path) -> ModelConfig:
+    """The model's configuration, with the text tower that the run keeps by now, if it does."""
+    if not (run_dir / TEXT_TOWER).is_file():
+        return model
+    prompt = model.prompt.model_copy(update={"text_weights": str(run_dir / TEXT_TOWER)})
+    return model.model_copy(update={"prompt": prompt})
+
+
 def load_run(run_dir: Path, which: str = "best") -> tuple[nn.Module, Config]:
     """The trained model, in evaluation mode on the CPU, with the averaged weights, and its configuration.
 
@@ -238,8 +274,7 @@ def load_run(run_dir: Path, which: str = "best") -> tuple[nn.Module, Config]:
     """
     run_dir = Path(run_dir)
     config = load_config(existing(run_dir, CONFIG))
-    if (run_dir / TEXT_TOWER).is_file():
-        config.model.prompt.text_weights = str(run_dir / TEXT_TOWER)  # here also where the run was moved
+    config.model = with_own_text_tower(config.model, run_dir)  # here also where the run was moved
     weights = existing(checkpoint_folder(run_dir, which), WEIGHTS)
     model = build_model(config.model, len(joint_set(config.data.joint_set)), config.data.window, config.data.missing)
     _load_weights(model, weights, config)

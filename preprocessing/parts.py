@@ -5,7 +5,6 @@ that is there and not locked was left by an interrupted conversion, and belongs 
 """
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from finepose_mp.files import held
 
 _STATE = "conversion.json"
 _STRUCTURE_BYTES = 256 * 1024  # what a file holds beside the arrays of a sequence
@@ -91,7 +92,9 @@ def claim(out: Path, resume: bool, overwrite: bool) -> Iterator[PartsFolder]:
         raise FileExistsError(f"{out} is a folder; --out names a file, for example {out / 'data.h5'}")
     if out.exists() and not overwrite and not resume and not path.exists():
         raise exists(out)
-    with _locked(path, out):
+    _make(path, out)
+    taken = f"another conversion into {out} is running (it holds {path}); wait for it, or choose another --out"
+    with held(path, taken):
         folder = PartsFolder(path, out)
         shutil.rmtree(folder.rubbish, ignore_errors=True)
         try:
@@ -100,6 +103,15 @@ def claim(out: Path, resume: bool, overwrite: bool) -> Iterator[PartsFolder]:
         finally:
             if path.is_dir() and not any(path.glob("*.h5")):
                 folder.discard()
+
+
+def _make(path: Path, out: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"{error.strerror}: nothing can be written there; choose another --out", f"{out.parent}"
+        ) from error
 
 
 def _settle(folder: PartsFolder, resume: bool, overwrite: bool) -> None:
@@ -146,47 +158,3 @@ def _identity(path: Path) -> list[int]:
     """What tells one version of a file from another, and stays when it is renamed."""
     status = path.stat()
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
-
-
-@contextmanager
-def _locked(path: Path, out: Path) -> Iterator[None]:
-    """Holds a lock on the folder, which is made if need be."""
-    descriptor = None
-    while descriptor is None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise type(error)(
-                error.errno, f"{error.strerror}: nothing can be written there; choose another --out", f"{out.parent}"
-            ) from error
-        descriptor = _lock(path, out)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(path: Path, out: Path) -> int | None:
-    """Descriptor of the locked folder, None when its previous owner finished and removed it in this very moment."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_same(path, descriptor):
-            return descriptor
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BlockingIOError(
-            f"another conversion into {out} is running (it holds {path}); wait for it, or choose another --out"
-        ) from error
-    os.close(descriptor)
-    return None
-
-
-def _is_same(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -72,6 +72,16 @@ def test_a_run_keeps_its_tower_wherever_it_is_moved(whole, tmp_path):
     assert model.reads_prompts
 
 
+def test_a_run_continues_without_the_text_weights_that_it_was_begun_with(whole, data, tmp_path):
+    tower = shutil.copy(whole.run_dir / runs.TEXT_TOWER, tmp_path / "tower.safetensors")
+    prompt = {"text_weights": str(tower)}
+    run(prompted(data, tmp_path / "run", prompt, max_steps=4))
+    tower.unlink()
+    rest = run(prompted(data, tmp_path / "run", prompt), resume=True)
+    assert_same_state(whole, rest)
+    assert runs.load_config(rest.run_dir / runs.CONFIG) == rest
+
+
 def test_validation_is_under_the_configured_condition(whole):
     model, config = runs.load_run(whole.run_dir, "last")
     noted = runs.read_metrics(whole.run_dir)[-1]["validation_mpjpe_mm"]

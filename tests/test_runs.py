@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -95,6 +96,25 @@ def test_a_checkpoint_that_fails_leaves_the_one_before(saved):
         raise OSError("disk full")
     after = runs.load_run(saved.run_dir)[0].state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_weights_that_pytorch_cannot_write_are_named_as_such(saved):
+    """A limit on the size of files stands in for the full disk: PyTorch then raises a RuntimeError about positions."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match=r"checkpoint best .* could not be written .*; the one before it is still in"):
+            with runs.checkpoint(saved.run_dir, "best") as folder:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+                torch.save({"weight": torch.zeros(10_000)}, folder / "optimizer.bin")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(p.name for p in saved.run_dir.iterdir()) == ["best", "config.yaml", "versions.json"]
+
+
+def test_errors_that_are_not_of_writing_stay_what_they_are(saved):
+    with pytest.raises(RuntimeError, match="must match"), runs.checkpoint(saved.run_dir, "best"):
+        torch.zeros(2) + torch.zeros(3)
+    assert sorted(p.name for p in saved.run_dir.iterdir()) == ["best", "config.yaml", "versions.json"]
 
 
 def test_a_process_killed_between_two_renames_loses_nothing(saved):

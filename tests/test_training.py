@@ -42,7 +42,7 @@ def assert_same_weights(one: Config, other: Config, atol: float) -> None:
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         difference = (tensor - second[name]).abs()
-        if name.endswith("qkv.bias"):
+        if name.endswith(("qkv.bias", "in_proj_bias")):
             difference = torch.cat([difference.chunk(3)[0], difference.chunk(3)[2]])
         assert difference.max() < atol, name
 

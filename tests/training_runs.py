@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from contract_file import write_contract_file
 from safetensors.torch import load_file
@@ -58,15 +59,27 @@ def run(config: Config, **options) -> Config:
     return config
 
 
+def half_precision(config: Config, scale: float) -> Accelerator:
+    """Accelerate as on a GPU under fp16: gradients scaled, by `scale` first, then twice as much every three steps."""
+    accelerator = Accelerator(mixed_precision="fp16", project_dir=config.run_dir)
+    accelerator.native_amp = True
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=3)
+    return accelerator
+
+
 def state_of(config: Config) -> dict[str, torch.Tensor]:
-    """Everything that a run's last checkpoint holds in tensors: raw and averaged weights, optimiser."""
+    """Everything that a run's last checkpoint holds in numbers: raw and averaged weights, optimiser, fp16's scaler."""
     last = config.run_dir / "last"
-    optimizer = torch.load(last / "state" / "optimizer.bin")
-    moments = {f"{i} {k}": v for i, state in optimizer["state"].items() for k, v in state.items()}
+    state = last / "state"
+    sharded, scaler = state / "pytorch_model_fsdp.bin", state / "scaler.pt"
+    raw = torch.load(sharded) if sharded.exists() else load_file(state / "model.safetensors")
+    optimizer = torch.load(state / "optimizer.bin")
+    moments = {f"{i} {k}": v for i, moments in optimizer["state"].items() for k, v in moments.items()}
     return {
         **{f"averaged {k}": v for k, v in load_file(last / "model.safetensors").items()},
-        **{f"raw {k}": v for k, v in load_file(last / "state" / "model.safetensors").items()},
+        **{f"raw {k}": v for k, v in raw.items()},
         **{f"optimizer {k}": torch.as_tensor(v) for k, v in moments.items()},
+        **{f"scaler {k}": torch.tensor(v) for k, v in (torch.load(scaler) if scaler.exists() else {}).items()},
         "learning rate": torch.tensor(optimizer["param_groups"][0]["lr"], dtype=torch.float64),
     }
 

@@ -1,11 +1,13 @@
 """Two processes that train together on the CPU: python two_processes.py DATA RUN_DIR. Called by test_training.py."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-from accelerate import debug_launcher
+from accelerate import PartialState, debug_launcher
 from training_runs import small_config
 
+from finepose_mp import runs
 from finepose_mp.training.loop import TrainingError, train
 
 # Seven windows a batch: one process has four of them, the other three.
@@ -29,8 +31,19 @@ def train_to_failure(data: Path, run_dir: Path) -> None:
     raise AssertionError("training went on with weights that are not finite")
 
 
+def start_again(data: Path, run_dir: Path) -> None:
+    """Continues a run that somebody else is training: every process must hear of it, none may wait for another."""
+    with runs.held(run_dir) if PartialState().is_main_process else nullcontext():
+        try:
+            train(small_config(data, run_dir, **SECTIONS), resume=True)
+        except BlockingIOError:
+            return
+    raise AssertionError("two trainings share a directory")
+
+
 def both(data: Path, run_dir: Path) -> None:
     train_interrupted(data, run_dir)
+    start_again(data, run_dir)
     train_to_failure(data, run_dir.with_name("broken"))
 
 

@@ -1,7 +1,10 @@
 """The networks, by the name that a configuration gives them."""
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from finepose_mp.config import ModelConfig
 from finepose_mp.models.d3dp import D3DP
@@ -32,10 +35,17 @@ def build_model(config: ModelConfig, joints: int, window: int, missing: str = "m
 def compiled(model: nn.Module, backend: str = "inductor") -> nn.Module:
     """The same model, with everything but the encoding of texts compiled; names and weights stay as they are.
 
-    A batch of another size compiles once more, for any size; texts are tokenised in plain Python and stay outside.
+    Compiled once, for any number of windows, hypotheses and texts; once more where one of them is a single one. Texts
+    are tokenised in plain Python and stay outside.
     """
-    if model.is_denoiser:
-        model.denoise = torch.compile(model.denoise, backend=backend)
-    else:
-        model.compile(backend=backend)
+    name = "denoise" if model.is_denoiser else "forward"
+    run = torch.compile(getattr(model, name), backend=backend)
+
+    def run_any_size(*inputs: Any) -> Tensor:
+        for x in tree_leaves(inputs):
+            if isinstance(x, Tensor):
+                torch._dynamo.maybe_mark_dynamic(x, 0)
+        return run(*inputs)
+
+    setattr(model, name, run_any_size)
     return model

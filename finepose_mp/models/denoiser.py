@@ -65,7 +65,8 @@ class Denoiser(nn.Module):
         mask = conditions.mask
         if mask is not None:
             mask = mask.unsqueeze(1).expand(poses.shape[:-1]).flatten(0, 1)
-        return self.head(self._run_trunk(tokens, mask, v, conditions)).view(noisy_3d.shape)
+        # Seen as hypotheses before the head: FSDP does not want a view of something to be given back.
+        return self.head(self._run_trunk(tokens, mask, v, conditions).view(*noisy_3d.shape[:-1], -1))
 
     def _modulation(self, conditions: Conditions, t: Tensor) -> Tensor:
         """The vectors (B, D) that are added to every token of a window."""

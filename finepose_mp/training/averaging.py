@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class MovingAverage(nn.Module):
@@ -26,11 +26,14 @@ class MovingAverage(nn.Module):
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Moves the average towards the network's present parameters; collective where these are sharded."""
-        averaged = list(self.module.parameters())
-        current = [_whole(parameter.detach()) for parameter in network.parameters()]
+        averaged, current = list(self.module.parameters()), [parameter.detach() for parameter in network.parameters()]
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates)) if self._updates else 0.0
-        torch._foreach_lerp_(averaged, current, 1 - decay)
         self._updates += 1
+        if not hasattr(current[0], "full_tensor"):
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+            return
+        for average, sharded in zip(averaged, current, strict=True):  # never all put together at once
+            average.lerp_(sharded.full_tensor(), 1 - decay)
 
     def get_extra_state(self) -> dict[str, int]:
         """The number of updates, for checkpoints."""
@@ -39,8 +42,3 @@ class MovingAverage(nn.Module):
     def set_extra_state(self, state: dict[str, int]) -> None:
         """Takes over a number of updates from a checkpoint."""
         self._updates = state["updates"]
-
-
-def _whole(parameter: Tensor) -> Tensor:
-    """A parameter that FSDP has sharded over the processes, put together; any other as it is."""
-    return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter

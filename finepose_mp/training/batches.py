@@ -43,6 +43,11 @@ class GlobalBatches(Sampler[list[int]]):
         """Batches of a whole epoch."""
         return len(self._order) // self._batch_size
 
+    def passes(self, micro_batch: int | None) -> set[int]:
+        """How often processes go through the network for a batch, `micro_batch` windows at once: one number or two."""
+        shares = self._batch_size // self._processes, -(-self._batch_size // self._processes)
+        return {-(-share // (micro_batch or share)) for share in shares}
+
     def __iter__(self) -> Iterator[list[int]]:
         order = list(self._order)
         for batch in range(self._first_batch, len(self)):

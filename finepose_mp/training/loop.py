@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 from accelerate.utils import gather_object, send_to_device, set_seed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -26,6 +25,7 @@ from finepose_mp.prompts import possible_texts
 from finepose_mp.skeletons import joint_set
 from finepose_mp.training.averaging import MovingAverage
 from finepose_mp.training.batches import GlobalBatches, micro_batches
+from finepose_mp.training.launching import held, load_state, make_accelerator
 from finepose_mp.training.ledger import Entry, Ledger
 from finepose_mp.training.objective import Objective, usable_targets
 from finepose_mp.training.progress import Progress, check_continues, flat_config
@@ -51,6 +51,7 @@ def train(config: Config, resume: bool = False, progress_bar: bool = False) -> N
 
     Raises:
         FileExistsError: the run directory exists and `resume` is false.
+        BlockingIOError: another process is training into it.
         FileNotFoundError: there is nothing to resume, or a data file is missing.
         runs.RunError: the run cannot continue with this configuration or data.
         TrainingError: the loss is not finite.
@@ -58,22 +59,23 @@ def train(config: Config, resume: bool = False, progress_bar: bool = False) -> N
     if resume:
         check_continues(load_config(runs.existing(config.run_dir, runs.CONFIG)), config)
         runs.checkpoint_folder(config.run_dir, "last")
-    else:
-        runs.check_is_new(config.run_dir)
-    accelerator = _accelerator(config)
-    training_set = WindowDataset(config.data, "train", training=True, seed=config.seed)
-    validation_tracks = list_tracks(config.data, "val")
-    if accelerator.is_main_process:
-        logger.info(
-            "training on %d windows of %d tracks, validating on %d tracks, on %d process(es)",
-            *(len(training_set), len(training_set.tracks), len(validation_tracks), accelerator.num_processes),
-        )
-    trainer = Trainer(config, accelerator, training_set, validation_tracks, progress_bar)
-    trainer.restore() if resume else trainer.start()
-    accelerator.init_trackers("finepose_mp", config=flat_config(config))
-    while not trainer.is_done:
-        trainer.run_epoch()
-    accelerator.end_training()
+    accelerator = make_accelerator(config)
+    with held(config.run_dir, accelerator):
+        if not resume:
+            runs.check_is_new(config.run_dir)
+        training_set = WindowDataset(config.data, "train", training=True, seed=config.seed)
+        validation_tracks = list_tracks(config.data, "val")
+        if accelerator.is_main_process:
+            logger.info(
+                "training on %d windows of %d tracks, validating on %d tracks, on %d process(es)",
+                *(len(training_set), len(training_set.tracks), len(validation_tracks), accelerator.num_processes),
+            )
+        trainer = Trainer(config, accelerator, training_set, validation_tracks, progress_bar)
+        trainer.restore() if resume else trainer.start()
+        accelerator.init_trackers("finepose_mp", config=flat_config(config))
+        while not trainer.is_done:
+            trainer.run_epoch()
+        accelerator.end_training()
 
 
 class Trainer:
@@ -96,7 +98,8 @@ class Trainer:
 
         set_seed(config.seed)
         joints = len(joint_set(config.data.joint_set))
-        network = build_model(config.model, joints, config.data.window, config.data.missing)
+        model = runs.with_own_text_tower(config.model, config.run_dir)
+        network = build_model(model, joints, config.data.window, config.data.missing)
         prompt = config.model.prompt if network.reads_prompts else None
         self._objective = Objective(config.diffusion, network.is_denoiser, prompt)
         # Copied before `prepare`, which ties the network's forward to the network itself.
@@ -104,13 +107,16 @@ class Trainer:
         network.trunk.checkpointing = config.training.activation_checkpointing
         if config.training.compile:
             compiled(network)
+        if accelerator.is_fsdp2:  # its policy would cast coordinates too; under autocast, as in `_step`, they stay
+            accelerator.state.fsdp_plugin.mixed_precision_policy = None
         self._model, self._optimizer = accelerator.prepare(
             network,
             torch.optim.AdamW(
                 [parameter for parameter in network.parameters() if parameter.requires_grad],
                 lr=config.training.learning_rate,
                 weight_decay=config.training.weight_decay,
-                fused=True,
+                # A fused step skips itself on the device where fp16 overflowed, and nobody learns that it did.
+                fused=config.training.mixed_precision != "fp16",
             ),
         )
         accelerator.register_for_checkpointing(self._averaged, self._progress)
@@ -136,7 +142,7 @@ class Trainer:
     def restore(self) -> None:
         """Takes over the state of the run's last checkpoint."""
         run_dir = self._config.run_dir
-        self._accelerator.load_state(runs.checkpoint_folder(run_dir, "last") / runs.STATE)
+        load_state(self._accelerator, runs.checkpoint_folder(run_dir, "last") / runs.STATE)
         self._saved_step = self._progress.step
         if self._accelerator.is_main_process:
             runs.write_config(self._config)
@@ -216,8 +222,10 @@ class Trainer:
         distances = []
         for number, part in enumerate(passes, start=1):
             last = number == len(passes)
-            with nullcontext() if last else accelerator.no_sync(self._model):
-                distance = self._objective(self._model, part)
+            # Gradients are summed over the processes once, but for sharded ones, of which none is to hold the whole.
+            with nullcontext() if last or accelerator.is_fsdp2 else accelerator.no_sync(self._model):
+                with accelerator.autocast():
+                    distance = self._objective(self._model, part)
                 accelerator.backward(distance.sum() * scale)
             distances.append(distance.detach())
         if self._config.training.grad_clip is not None:
@@ -292,26 +300,17 @@ class Trainer:
         return runs.older_checkpoint(self._config.run_dir, self._saved_step)
 
 
-def _accelerator(config: Config) -> Accelerator:
-    missing = set(config.training.trackers) - {str(name) for name in get_available_trackers()}
-    if missing:
-        raise ValueError(
-            f"training.trackers: {', '.join(sorted(missing))} not installed or not known to Accelerate; available: "
-            f"{', '.join(map(str, get_available_trackers())) or 'none'} (metrics.jsonl is always written)"
-        )
-    return Accelerator(
-        mixed_precision=config.training.mixed_precision,
-        log_with=config.training.trackers or None,
-        project_dir=config.run_dir,
-    )
-
-
 def _loader(config: Config, accelerator: Accelerator, windows: WindowDataset) -> tuple[DataLoader, GlobalBatches]:
     """A loader of this process's share of the batches. Its own generator leaves the global one to the model."""
     place = accelerator.process_index, accelerator.num_processes
     weights = config.data.sampling_weights
     order = EpochSampler(len(windows), config.seed, groups=windows.files, weights=weights)
     batches = GlobalBatches(order, config.training.batch_size, *place)
+    if accelerator.is_fsdp2 and len(batches.passes(config.training.micro_batch)) > 1:
+        raise ValueError(
+            "some processes would pass through the network more often than others, which wait for their shares of its "
+            "weights; choose a training.batch_size that divides by the number of processes"
+        )
     workers = min(config.data.num_workers, os.cpu_count())
     loader = DataLoader(
         windows,
