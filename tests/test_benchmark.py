@@ -83,7 +83,7 @@ def test_the_reference_style_computes_the_same_network(one_tower):
 
 
 def test_operations_are_those_that_pytorch_counts(one_tower, monkeypatch):
-    monkeypatch.setattr("finepose_mp.models.products.uses_onednn", lambda _x: False)  # which PyTorch does not count
+    monkeypatch.setattr("finepose_mp.models.products.onednn_dtype", lambda _x: None)  # which PyTorch does not count
     shape = Shape(17, 5, 16, 3)
     network = FinePOSE(17, 5, 16, 3, 2, tower=one_tower).train()
     x, noisy, t = torch.randn(2, 5, 17, 2), torch.randn(2, 4, 5, 17, 3), torch.tensor([3, 700])
@@ -172,6 +172,18 @@ def test_the_command_prints_a_table_and_writes_every_number(tmp_path, monkeypatc
     assert written["arms"][0]["ratio"] == 2.5 and written["torch"] and written["threads"] == 1
 
 
+def test_what_was_measured_before_something_failed_is_written(tmp_path, monkeypatch, capsys):
+    def measure(arm, *_):
+        if arm.precision != "fp32":
+            raise BenchmarkError("out of memory")
+        return measured(arm.name, [4.0, 6.0], [2.0, 2.0, 2.0])
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    status, _, errors = run_tool(monkeypatch, capsys, "benchmark.py", "train", "--json", tmp_path / "numbers.json")
+    assert status == 2 and "out of memory" in errors
+    assert [arm["arm"]["name"] for arm in json.loads((tmp_path / "numbers.json").read_text())["arms"]] == ["N 27"]
+
+
 def test_loading_is_compared_with_what_training_takes_in(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "measure", lambda arm, *_: replace(measured("", [2.0], [1.0, 1.0]), arm=arm))
     command = ("load", "--data", small_data(tmp_path), "--windows", 9, "--batches", 4, "--workers", 0)
@@ -209,9 +221,10 @@ def test_the_command_says_what_is_missing(monkeypatch, capsys):
 
 def test_a_conversion_is_measured_beside_reading_the_same_files(tmp_path):
     RawTake().write(tmp_path / "raw" / "01_tagging" / "001_tagging")
-    measured = measure_conversion(tmp_path / "raw")
+    measured = measure_conversion(tmp_path / "raw", repeats=1)
     assert (measured.takes, measured.frames) == (1, 6)
-    assert measured.megabytes > 0
+    assert measured.megabytes > 0 and measured.cpu_ratio > 1
+    assert measured.disk_ratio == measured.disk_converting_seconds / measured.disk_reading_seconds
     assert measured.ratio == measured.converting_seconds / measured.reading_seconds
     assert measured.frames_per_second == measured.frames / measured.converting_seconds
     assert measured.speedup == 1 and measured.peak_mb > 10 and measured.point_by_point > 1

@@ -64,7 +64,7 @@ def test_a_random_tower_is_the_same_everywhere_and_says_what_it_is(caplog):
     assert build_text_tower(RANDOM.model_copy(update={"text_depth": 1})).checksum != CHECKSUM
 
 
-CHECKSUM = 2784001314
+CHECKSUM = 405386696
 
 
 def test_a_saved_tower_comes_back_with_its_heads_and_activation(tower, tmp_path):
@@ -75,12 +75,22 @@ def test_a_saved_tower_comes_back_with_its_heads_and_activation(tower, tmp_path)
 
 def test_half_precision_weights_are_kept_in_half_precision(tower, tmp_path):
     weights = {name: tensor.half() for name, tensor in tower._network.state_dict().items()}
-    half = TextTower(weights, 2, "gelu")
+    half, full = (TextTower({n: t.float() * scale for n, t in weights.items()}, 2, "gelu") for scale in (1, 1.001))
     half.save(tmp_path / "half.safetensors")
-    tower.save(tmp_path / "full.safetensors")
+    full.save(tmp_path / "full.safetensors")
     assert from_file(tmp_path / "half.safetensors").checksum == half.checksum
+    assert from_file(tmp_path / "full.safetensors").checksum == full.checksum
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full")]
     assert sizes[0] < 0.6 * sizes[1]
+
+
+@pytest.mark.parametrize(("scale", "bytes_each"), [(1, 2), (1.001, 4)])
+def test_embeddings_take_half_the_memory_only_where_nothing_is_lost(tower, scale, bytes_each):
+    weights = {name: tensor.float() * scale for name, tensor in tower._network.state_dict().items()}
+    found = TextTower(weights, 2, "gelu")
+    assert found._network.token_embedding.weight.itemsize == bytes_each
+    tokens = sentence("a person walking the dog")
+    assert torch.equal(found.embed(tokens), weights["token_embedding.weight"][tokens])
 
 
 @pytest.mark.parametrize("prefix", ["", "text."])

@@ -1,5 +1,8 @@
 """The denoiser and the deterministic lifter: equality with the published network, masks, shapes."""
 
+import platform
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,8 @@ from reference_network import fill, normal, published_name
 from finepose_mp.config import ModelConfig
 from finepose_mp.models import D3DP, MixSTE, build_model
 from finepose_mp.models.blocks import MLP, Attention, Block, DropPath, Keys, SpatialTemporal
-from finepose_mp.models.products import Linear, has_onednn_kernels
+from finepose_mp.models.products import Linear, has_onednn_kernels, keep_freed_memory
+from finepose_mp.models.short_attention import attend, split
 
 JOINTS, WINDOW = 17, 9
 T = torch.tensor([123, 777])
@@ -224,7 +228,7 @@ def test_products_by_onednn_have_the_values_and_gradients_of_plain_ones(gelu, mo
     layer, x = Linear(96, 40), torch.randn(2, 5, 3, 96, requires_grad=True)
     found = [layer.after_gelu(x) if gelu else layer(x)]
     found += torch.autograd.grad(found[0].square().sum(), [x, layer.weight, layer.bias])
-    monkeypatch.setattr("finepose_mp.models.products.uses_onednn", lambda _x: False)
+    monkeypatch.setattr("finepose_mp.models.products.onednn_dtype", lambda _x: None)
     expected = [layer.after_gelu(x) if gelu else layer(x)]
     expected += torch.autograd.grad(expected[0].square().sum(), [x, layer.weight, layer.bias])
     for one, other in zip(found, expected, strict=True):
@@ -251,3 +255,60 @@ def test_a_mask_that_leaves_nothing_out_costs_nothing(monkeypatch):
     full[0, 0] = False
     over_joints, over_time = trunk.keys(full)
     assert over_joints.exist is not None and over_time.exist is None
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_attention_written_out_in_bfloat16_has_the_values_and_gradients_of_the_kernel(axis):
+    """To bfloat16's precision; masked keys get no gradient, as there."""
+    torch.manual_seed(0)
+    shape = (2, 7, 3, 4, 8) if axis == 2 else (2, 7, 4, 3, 8)  # rows, tokens, and parts before or after the heads
+    parts = torch.randn(shape).bfloat16().requires_grad_()
+    usable = torch.rand(2, 1, 1, 7) > 0.3
+    exact = parts.detach().float().requires_grad_()
+    expected = attend(*(part.transpose(1, 2) for part in exact.unbind(axis)), usable)
+    found = attend(*split(parts, axis), usable)
+    assert torch.allclose(found.float(), expected, atol=0.02)
+    towards = torch.randn_like(expected)
+    [of_exact] = torch.autograd.grad((expected * towards).sum(), exact)
+    [of_parts] = torch.autograd.grad((found.float() * towards).sum(), parts)
+    assert (of_parts.float() - of_exact).norm() < 0.01 * of_exact.norm()
+    of_keys = of_parts.select(axis, 1).transpose(1, 2)  # (rows, heads, tokens, channels)
+    assert (of_keys[~usable[:, :, 0].expand(of_keys.shape[:-1])] == 0).all()
+
+
+def test_attention_in_bfloat16_keeps_its_probabilities_once_and_nothing_in_float32():
+    kept = []
+    parts = torch.randn(2, 40, 3, 4, 8).bfloat16().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        attend(*split(parts, 2))
+    assert {t.dtype for t in kept} == {torch.bfloat16}
+    assert sum(t.shape == (2, 4, 40, 40) for t in kept) == 1
+
+
+@pytest.mark.skipif(not has_onednn_kernels(), reason="needs a processor with AVX-512")
+@pytest.mark.parametrize("gelu", [False, True])
+def test_products_under_autocast_are_those_of_autocast(gelu, monkeypatch):
+    torch.manual_seed(0)
+    layer, x = Linear(96, 40), torch.randn(2, 5, 3, 96, requires_grad=True)
+    found = []
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer.after_gelu(x.bfloat16()) if gelu else layer(x)
+        found.append([y, *torch.autograd.grad(y.float().square().sum(), [x, layer.weight, layer.bias])])
+        monkeypatch.setattr("finepose_mp.models.products.onednn_dtype", lambda _x: None)
+    for one, other in zip(*found, strict=True):
+        assert one.dtype is other.dtype
+        assert (one - other).float().norm() < 0.01 * other.float().norm()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_used_again():
+    keep_freed_memory()
+
+    def pages_fetched() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert all(tensor.numel() for tensor in [torch.ones(2**20) for _ in range(40)])
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    pages_fetched()
+    assert pages_fetched() < 4_000, "of the 40 960 that these tensors fill"

@@ -51,6 +51,17 @@ def test_more_processes_than_windows_in_a_batch_are_refused():
         GlobalBatches(EpochSampler(50, 0), 2, 0, 3)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "micro_batch", "expected"),
+    [(7, 2, 2, {2}), (7, 3, 2, {1, 2}), (6, 3, 1, {2}), (7, 3, None, {1}), (64, 3, 5, {4}), (64, 4, 12, {1, 2})],
+)
+def test_passes_of_a_batch_are_counted_for_the_largest_and_the_smallest_share(
+    batch_size, processes, micro_batch, expected
+):
+    batches = GlobalBatches(EpochSampler(50, 0), batch_size, 0, processes)
+    assert batches.passes(micro_batch) == expected
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> DataConfig:
     file = small_data(tmp_path_factory.mktemp("data"))

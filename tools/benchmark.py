@@ -30,43 +30,42 @@ from finepose_mp.schema import CAMERA_KINDS, open_file
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    arguments, found = _parser().parse_args(), {}
     try:
-        found = run(arguments)
+        run(arguments, found)
     except (OSError, ValueError, BenchmarkError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2))
+    finally:  # also what was measured before something failed: it may have taken hours
+        if arguments.json:
+            arguments.json.write_text(json.dumps(found, indent=2))
     return 0
 
 
-def run(arguments: argparse.Namespace) -> dict:
-    around = benchmark.surroundings(arguments.device, arguments.threads)
+def run(arguments: argparse.Namespace, found: dict) -> None:
+    """Measures what was asked for and notes it in `found`, part by part."""
+    around, everything = benchmark.surroundings(arguments.device, arguments.threads), arguments.what == "all"
     print(", ".join(f"{key} {value}" for key, value in around.items() if value is not None))
-    found, everything = dict(around), arguments.what == "all"
+    found |= around
     if arguments.what == "convert" or (everything and arguments.raw):
-        found["convert"] = _rows("convert", (_conversion(arguments, jobs) for jobs in arguments.jobs))
+        _note(found, "convert", (_conversion(arguments, jobs) for jobs in arguments.jobs))
     if arguments.what == "human36m" or (everything and arguments.folder):
-        found["human36m"] = _rows("human36m", _human36m(arguments))
+        _note(found, "human36m", _human36m(arguments))
     if arguments.what == "load" or (everything and arguments.data):
-        found["load"] = _rows("load", _loads(arguments))
+        _note(found, "load", _loads(arguments))
     if arguments.what in ("evaluate", "all"):
-        found["evaluate"] = _rows("evaluate", [speed_ratio()])
+        _note(found, "evaluate", [speed_ratio()])
     if arguments.what in ("train", "infer", "all"):
-        found |= benchmark.as_json(_measure(arguments), around)
-    return found
+        _measure(arguments, found.setdefault("arms", []))
 
 
-def _measure(arguments: argparse.Namespace) -> list[benchmark.Measurement]:
+def _measure(arguments: argparse.Namespace, noted: list[dict]) -> None:
     measurements = []
     for arm in _arms(arguments):
         measurements.append(benchmark.measure(arm, arguments.device, arguments.threads, arguments.repeats))
-        if len(measurements) == 1:
-            print(benchmark.table(measurements))
-        else:
-            print(benchmark.table(measurements).splitlines()[-1], flush=True)
-    return measurements
+        noted.append(benchmark.as_json(measurements[-1]))
+        lines = benchmark.table(measurements).splitlines()
+        print("\n".join(lines if len(measurements) == 1 else lines[-1:]), flush=True)
 
 
 def _sizes(arguments: argparse.Namespace) -> benchmark.Sizes:
@@ -141,14 +140,13 @@ def _loading(arguments: argparse.Namespace, workers: int) -> dict:
     return asdict(benchmark.measure_loading(data, max([1, *arguments.batches]), workers))
 
 
-def _rows(title: str, rows: Iterable[dict]) -> list[dict]:
-    """The rows, each printed as it comes."""
-    seen = []
+def _note(found: dict, title: str, rows: Iterable[dict]) -> None:
+    """Prints and keeps the rows, each as it comes."""
+    kept = found.setdefault(title, [])
     for row in rows:
         texts = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
         print(f"{title}: {', '.join(texts)}", flush=True)
-        seen.append(row)
-    return seen
+        kept.append(row)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ import torch
 
 from finepose_mp.benchmark.arms import Arm
 from finepose_mp.benchmark.work import build
+from finepose_mp.models.products import keep_freed_memory
 
 YARDSTICK = "20 float32 products of 1536-square matrices"
 _SIDE, _PRODUCTS = 1536, 20
@@ -123,6 +124,8 @@ def _measure_here(arm: Arm, device: torch.device, threads: int, repeats: int) ->
             torch.accelerator.synchronize()
         return clock() - started
 
+    if arm.task == "train":
+        keep_freed_memory()  # as train.py does
     importlib.import_module("open_clip")  # otherwise imported with the first text tower
     libraries_mb = _process_mb("VmRSS") if device.type == "cpu" else 0.0
     products = yardstick(device)

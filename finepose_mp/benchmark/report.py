@@ -53,14 +53,12 @@ def surroundings(device: str, threads: int) -> dict[str, Any]:
     return {**runs.versions(), "device": name, "threads": threads, "yardstick": YARDSTICK}
 
 
-def as_json(measurements: list[Measurement], around: dict[str, Any]) -> dict[str, Any]:
-    """Plain values of everything: surroundings, and each arm with its settings, repeats, median and peak."""
+def as_json(found: Measurement) -> dict[str, Any]:
+    """Plain values of everything about an arm: its settings, repeats, median, spread, memory."""
     return {
-        **around,
-        "arms": [
-            {**asdict(found), "ratio": found.ratio, "spread": found.spread, "flops": flops(found)}
-            for found in measurements
-        ],
+        **asdict(found),
+        **{"ratio": found.ratio, "spread": found.spread, "windows_per_second": found.windows_per_second},
+        **{"network_mb": found.peak_mb - found.libraries_mb, "flops": flops(found)},
     }
 
 

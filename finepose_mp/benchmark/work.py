@@ -33,7 +33,7 @@ def build(arm: Arm, device: torch.device) -> Callable[[], Tensor]:
     made = {"train": _training, "infer": _inference}[arm.task](arm, config, model, device)
 
     def work() -> Tensor:
-        with _kernel(arm), torch.autocast(device.type, torch.bfloat16, enabled=arm.precision == "autocast"):
+        with _kernel(arm):
             return made()
 
     return work
@@ -78,7 +78,8 @@ def _training(arm: Arm, config: Config, model: nn.Module, device: torch.device) 
     def step() -> Tensor:
         losses = []
         for part in micro_batches(batch, arm.micro_batch):
-            losses.append(objective(network, part))
+            with _precision(arm, device):  # as in the trainer: not around the backward pass, which needs no casts
+                losses.append(objective(network, part))
             losses[-1].mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -107,8 +108,12 @@ def _inference(arm: Arm, config: Config, model: nn.Module, device: torch.device)
         _encode_in_every_pass(model)
     if arm.compiled:
         compiled(model)
-    sampling = arm.hypotheses, arm.steps, arm.flip
-    return lambda: lift_windows(model, config, keypoints, mask, seeds, *sampling, prompt)
+
+    def sample() -> Tensor:
+        with _precision(arm, device):
+            return lift_windows(model, config, keypoints, mask, seeds, arm.hypotheses, arm.steps, arm.flip, prompt)
+
+    return sample
 
 
 def _in_reference_style(model: nn.Module) -> Callable[..., Tensor]:
@@ -161,6 +166,10 @@ def _batch(arm: Arm, device: torch.device) -> dict:
         "seed": torch.arange(arm.batch),
         "index": torch.arange(arm.batch),
     }
+
+
+def _precision(arm: Arm, device: torch.device) -> AbstractContextManager:
+    return torch.autocast(device.type, torch.bfloat16, enabled=arm.precision == "autocast")
 
 
 def _kernel(arm: Arm) -> AbstractContextManager:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from finepose_mp.models.products import Linear, linear
+from finepose_mp.models.short_attention import attend, split
 
 NORM_EPS = 1e-6  # of the norms inside the backbone; the heads use PyTorch's default, as the papers' code does
 
@@ -44,18 +45,6 @@ class Keys(NamedTuple):
         return cls(usable, None if _is_known_full(exist) else exist.transpose(1, 2).unsqueeze(2))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, usable: Tensor | None) -> Tensor:
-    """Attention of (R, heads, L, d); `usable` as in Keys."""
-    if q.dtype is torch.bfloat16 and q.device.type == "cpu":
-        # PyTorch's fused kernel takes twice as long for sequences this short, and seven times as long backward.
-        q, k, v = (x.contiguous() for x in (q, k, v))  # a product would copy them too, transposed ones slowly
-        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-        if usable is not None:
-            scores = scores.masked_fill(~usable, -torch.inf)
-        return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=usable)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention along axis 1 of (R, L, S, D).
 
@@ -72,26 +61,24 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, keys: Keys | None = None) -> Tensor:
         """Attended tokens (R, L, S, D). Without `keys` every token is a key."""
-        q, k, v = self._by_head(x)
-        attended = _attend(q, k, v, None if keys is None else keys.usable)
+        parts, axis = self._parts(x)
+        q, k, v = split(parts, axis)
+        attended = attend(q, k, v, None if keys is None else keys.usable)
         if keys is not None and keys.exist is not None:
             attended = torch.where(keys.exist, attended, v)  # attending to oneself alone yields one's own value
         return self.project(attended.transpose(1, 2).reshape(x.shape))
 
-    def _by_head(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (R, S*heads, L, d) of (R, L, S, D): the four axes that the fused kernels take.
+    def _parts(self, x: Tensor) -> tuple[Tensor, int]:
+        """Queries, keys and values of (R, L, S, D), (R, L, S*heads, d) each, and the axis along which they lie.
 
         Slots fold into the head axis. Where there are several, one slot's heads follow on another's without a gap only
         if a head's three parts lie together, so the (small) weights are reordered instead of the tokens copied.
         """
         rows, length, slots, _ = x.shape
         if slots == 1 and not self.is_by_head:
-            split = self.qkv(x).view(rows, length, 3, -1, self.head_width).unbind(2)
-        else:
-            projected = self.qkv(x) if self.is_by_head else linear(x, *self.by_head())
-            split = projected.view(rows, length, -1, 3, self.head_width).unbind(3)
-        q, k, v = (y.transpose(1, 2) for y in split)
-        return q, k, v
+            return self.qkv(x).view(rows, length, 3, -1, self.head_width), 2
+        projected = self.qkv(x) if self.is_by_head else linear(x, *self.by_head())
+        return projected.view(rows, length, -1, 3, self.head_width), 3
 
     def by_head(self) -> tuple[Tensor, Tensor]:
         """Weights and bias of `qkv` in the order head, part, channel."""

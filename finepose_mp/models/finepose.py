@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from finepose_mp.models.blocks import RegressionHead, SpatialTemporal, Stem, TimeEmbedding
 from finepose_mp.models.denoiser import Conditions, Denoiser
 from finepose_mp.models.prompting import PromptEncoder, sent
+from finepose_mp.models.short_attention import attend
 from finepose_mp.models.text_tower import TextTower
 from finepose_mp.prompts import PROMPT_LENGTH
 
@@ -102,7 +103,7 @@ class Communication(nn.Module):
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         by_head = self._by_head(query)
         # A prompt encoded outside autocast meets queries of another precision.
-        attended = F.scaled_dot_product_attention(by_head, keys.to(by_head.dtype), values.to(by_head.dtype))
+        attended = attend(by_head, keys.to(by_head.dtype), values.to(by_head.dtype))
         return attended.transpose(1, 2).flatten(2)
 
     def _by_head(self, x: Tensor) -> Tensor:

@@ -56,17 +56,20 @@ class TextTower:
                 output_dim=None,
                 act_layer=QuickGELU if activation == "quick_gelu" else torch.nn.GELU,
             )
-        self._network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+        tensors = {name: tensor.float() for name, tensor in weights.items()}
+        self.checksum = _checksum(tensors)
+        # Two fifths of the tower, of which a text looks up a few rows.
+        tensors["token_embedding.weight"] = _halved(tensors["token_embedding.weight"])
+        self._network.load_state_dict(tensors, assign=True)
         self._network.attn_mask = self._network.build_causal_mask()
         self._network.requires_grad_(False).eval()
-        self.checksum = _checksum(self._network.state_dict())
 
     def __deepcopy__(self, memo: dict) -> "TextTower":
         return self
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embeddings (..., W) of token ids."""
-        return self._on(tokens.device).token_embedding(tokens)
+        return self._on(tokens.device).token_embedding(tokens).float()
 
     def encode(self, embeddings: Tensor) -> Tensor:
         """Encoded tokens (U, 77, W) of embedded ones; each sees itself and those before it."""
@@ -76,10 +79,7 @@ class TextTower:
 
     def save(self, path: Path) -> None:
         """Writes the weights as safetensors, in half precision where nothing is lost by it."""
-        tensors = self._network.state_dict()
-        halves = {name: tensor.half() for name, tensor in tensors.items()}
-        if all(torch.equal(halves[name].float(), tensor) for name, tensor in tensors.items()):
-            tensors = halves  # OpenAI trained and published CLIP in half precision
+        tensors = {name: _halved(tensor) for name, tensor in self._network.state_dict().items()}
         save_file(tensors, path, metadata={"heads": str(self.heads), "activation": self.activation})
 
     def _on(self, device: torch.device) -> torch.nn.Module:
@@ -194,7 +194,8 @@ def _fetched(tag: str, source: dict) -> Path:
 def _random_tower(width: int, depth: int, heads: int) -> TextTower:
     """A small tower with untrained weights that depend on its sizes alone, on every machine.
 
-    Scales as open_clip draws them. NumPy's legacy generator is the one whose numbers are guaranteed never to change.
+    Scales as open_clip draws them, token embeddings in half precision as OpenAI's are. NumPy's legacy generator is the
+    one whose numbers are guaranteed never to change.
     """
     logger.info("text tower: untrained, width %d, depth %d: it tells texts apart, nothing more", width, depth)
     draws = np.random.RandomState(0)
@@ -205,7 +206,7 @@ def _random_tower(width: int, depth: int, heads: int) -> TextTower:
     ones, zeros = torch.ones, torch.zeros
     into_residual = width**-0.5 * (2 * depth) ** -0.5
     weights = {
-        "token_embedding.weight": normal(0.02, VOCABULARY, width),
+        "token_embedding.weight": normal(0.02, VOCABULARY, width).half(),
         "positional_embedding": normal(0.01, PROMPT_LENGTH, width),
         "ln_final.weight": ones(width),
         "ln_final.bias": zeros(width),
@@ -225,6 +226,12 @@ def _random_tower(width: int, depth: int, heads: int) -> TextTower:
         }
         weights |= {f"transformer.resblocks.{layer}.{name}": tensor for name, tensor in block.items()}
     return TextTower(weights, heads, "gelu")
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """A tensor in half precision if that loses nothing: OpenAI trained and published CLIP so. Else as it is."""
+    half = tensor.half()
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:

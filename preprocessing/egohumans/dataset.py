@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import os
+import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
@@ -19,7 +20,6 @@ from finepose_mp.preprocessing.egohumans.discovery import FoundArchive, FoundTak
 from finepose_mp.preprocessing.egohumans.source import TakeError
 from finepose_mp.preprocessing.egohumans.take import read_take
 from finepose_mp.preprocessing.findings import Findings
-from finepose_mp.preprocessing.tar_stream import members
 
 __all__ = ["RawDataError", "convert", "find_takes", "read_without_parsing"]
 
@@ -69,13 +69,14 @@ def convert(
 
 
 def read_without_parsing(take: FoundTake | FoundArchive) -> int:
-    """Number of bytes of a take's files, all read with Python's `open`, and nothing else done.
+    """Number of bytes of a take's files, all read with what Python brings along, and nothing else done.
 
     This is what conversion cannot be much faster than: of a folder every needed file and the head of an image a camera,
-    of an archive everything there is to decompress.
+    with `open`; of an archive all there is, with `tarfile`.
     """
     if isinstance(take, FoundArchive):
-        return sum(len(member.read()) for member in members(take.path) if member.is_file)
+        with tarfile.open(take.path) as archive:
+            return sum(len(archive.extractfile(member).read()) for member in archive if member.isfile())
     return sum(_read(path, size) for path, size in _needed(take.folder))
 
 
