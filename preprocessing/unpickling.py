@@ -112,6 +112,8 @@ def _check_memory(data: bytes) -> None:
         else:
             size = _LENGTH_BYTES[length]
             position += size + int.from_bytes(data[position : position + size], "little")
+            if position > len(data):
+                raise ValueError(f"it ends {position - len(data)} bytes too early")
         step += 1
 
 
@@ -156,7 +158,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
         stand_in = _stand_in(module, name)
         if stand_in is None:
             raise UnsafeFileError(
-                f"{self._name}: asks for {module}.{name} while being read. Only plain NumPy arrays and containers are "
+                f"{self._name}: would call {module}.{name} on being read. Only plain NumPy arrays and containers are "
                 "allowed, so nothing was executed; do not use this file, download it again from the source"
             )
         return stand_in

@@ -243,7 +243,7 @@ def test_a_hostile_npz_is_refused_and_nothing_of_it_runs(tmp_path):
     path = tmp_path / "raw" / "data_test_3dhp.npz"
     np.savez(path, data=data)
     message = only_error(tmp_path / "raw", tmp_path)
-    assert "data.npy: asks for " in message and "mkdir while being read" in message
+    assert "data.npy: would call " in message and "mkdir on being read" in message
     assert not trap.exists()
     np.load(path, allow_pickle=True)["data"]  # the trap works where nothing restricts it
     assert trap.exists()

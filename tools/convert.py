@@ -188,7 +188,8 @@ def _print_summary(outcomes: list[Outcome], out: Path) -> None:
     for outcome in outcomes:
         if outcome.error:
             place = "" if outcome.source in outcome.error else f" ({outcome.source})"
-            print(f"  FAILED {outcome.name}{place}: {outcome.error}")
+            label = "NOT USED" if outcome.name in {other.name for other in good} else "FAILED"  # a copy of a good one
+            print(f"  {label} {outcome.name}{place}: {outcome.error}")
     if len(good) < len(outcomes):
         print("Once that is put right, the same command with --resume tries again what failed and keeps all others.")
 

@@ -191,7 +191,7 @@ def _check_triangulated(
     if absent.any():
         message = (
             f"{person} is missing from {absent.sum()} of {len(frames)} frames of {TRIANGULATED_FOLDER}; "
-            "the fit is known to shift a person's trajectory there, see alignment.shifted"
+            "fits of such takes may be shifted in time; where movement shows it, alignment.shifted names the frames"
         )
         findings.add(
             "poses.triangulation_person_missing",

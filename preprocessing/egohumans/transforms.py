@@ -97,8 +97,8 @@ def _similarity_problem(matrix: np.ndarray) -> str | None:
         return f"has last row {matrix[3].tolist()}, expected 0 0 0 1"
     try:
         _, _, residual = metric_pose(matrix)
-    except ValueError as error:
-        return f"is no similarity ({error})"
+    except ValueError:
+        return f"is a reflection: its 3x3 block has determinant {np.linalg.det(matrix[:3, :3]):.3g}, expected above 0"
     if residual > SHEAR_TOLERANCE:
         return f"has a 3x3 block {residual:.2g} away from a scaled rotation"
     return None

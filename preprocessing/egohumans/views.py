@@ -137,12 +137,19 @@ def _check_reprojection(
     findings.add(
         "reprojection.residual",
         "info" if median <= limit else "warning",
-        f"{camera.name}: triangulated joints project {median:.1f} px (median), {tail:.1f} px (90 %) from the detections"
+        f"{camera.name}: {_in_words(median, tail)}"
         + ("" if median <= limit else f", expected below {limit:.0f} px: is its pose or lens wrong?"),
         camera=camera.name,
         expected={"median_px": round(limit, 1)},
         found=found,
     )
+
+
+def _in_words(median: float, tail: float) -> str:
+    if not np.isfinite(median):
+        return "most triangulated joints with a detection are behind it or outside its lens"
+    far = f"{tail:.1f} px (90 %)" if np.isfinite(tail) else "more than a tenth behind it"
+    return f"triangulated joints project {median:.1f} px (median), {far} from the detections"
 
 
 def _number(value: float) -> float | None:
