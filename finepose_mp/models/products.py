@@ -37,7 +37,7 @@ def has_onednn_kernels() -> bool:
 def keep_freed_memory() -> None:
     """Makes a C library that can (glibc) keep what tensors gave back, for those of the next training step.
 
-    Otherwise the system takes much of it and hands it out again page by page, emptied: up to a fifth of a bfloat16 step.
+    Otherwise the system takes much of it and hands it out again page by page, emptied: up to a fifth of a bf16 step.
     """
     if platform.libc_ver()[0] == "glibc":
         set_option = ctypes.CDLL(None).mallopt
