@@ -31,7 +31,8 @@ def check_free(*paths: Path, overwrite: bool) -> None:
 def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """A path to write to, in the folder of `path` and with its suffix, that takes its name when the block succeeds.
 
-    The folder is made if need be; after an error nothing is left, and a previous file stays as it was.
+    The folder is made if need be. The content is on the disk before the name is; after an error nothing is left, and a
+    previous file stays as it was.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
@@ -42,6 +43,8 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -6,8 +6,6 @@ files themselves. Shared coordinates live in the root, `frame`, `person` and `ca
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import h5py
 import numpy as np
 
 from finepose_mp import __version__, chunks
+from finepose_mp.files import appearing
 from finepose_mp.skeletons import joint_set as find_joint_set
 from finepose_mp.variables import (
     INTERPOLATED,
@@ -129,20 +128,10 @@ def create(
     Raises:
         FileExistsError: `path` exists and `overwrite` is false.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        # Attributes over 64 KiB (findings of a bad take) need the file format of HDF5 1.8 or later.
-        with h5py.File(partial, "w", libver=("v108", "latest")) as file:
-            _write_root(file, dataset, joint_set, licence, citation)
-            yield file
-        _flush_to_disk(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # Attributes over 64 KiB (findings of a bad take) need the file format of HDF5 1.8 or later.
+    with appearing(path, overwrite) as partial, h5py.File(partial, "w", libver=("v108", "latest")) as file:
+        _write_root(file, dataset, joint_set, licence, citation)
+        yield file
 
 
 def write_sequence(file: h5py.File, sequence: Sequence) -> None:
@@ -353,8 +342,3 @@ def _check_sequence(file: h5py.File, sequence: Sequence) -> None:
             raise SchemaError(
                 f"{where}/{name}: found {', '.join(sorted(unknown))}, expected one of {', '.join(allowed)}"
             )
-
-
-def _flush_to_disk(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

@@ -44,6 +44,10 @@ class PartsFolder:
         digest = sha256(f"{name}\n{source}".encode()).hexdigest()
         return self.path / f"{readable}-{digest[:16]}.h5"
 
+    def finished(self) -> list[Path]:
+        """The parts that are whole; one that was being written when its process died has a hidden name."""
+        return sorted(self.path.glob("[!.]*.h5"))
+
     def publish(self, whole: Path) -> None:
         """Moves the finished file to where it was asked for, in one step."""
         os.replace(whole, self.out)
@@ -101,7 +105,7 @@ def claim(out: Path, resume: bool, overwrite: bool) -> Iterator[PartsFolder]:
             _settle(folder, resume, overwrite)
             yield folder
         finally:
-            if path.is_dir() and not any(path.glob("*.h5")):
+            if path.is_dir() and not folder.finished():
                 folder.discard()
 
 
@@ -116,7 +120,7 @@ def _make(path: Path, out: Path) -> None:
 
 def _settle(folder: PartsFolder, resume: bool, overwrite: bool) -> None:
     """Decides about what an interrupted conversion left, and about a file at `out`."""
-    left = sorted(folder.path.glob("*.h5"))
+    left = folder.finished()
     if left and not resume and not overwrite:
         raise FileExistsError(
             f"an interrupted conversion into {folder.out} left {len(left)} finished parts in {folder.path}; pass "
