@@ -26,16 +26,17 @@ from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.text_tower import build_text_tower
 
 SIZES = benchmark.Sizes(width=16, depth=2, heads=2, text_width=16, text_depth=1, text_heads=2)
+TOWER = PromptConfig(text_weights="random", text_width=16, text_depth=1, text_heads=2)
 CPU = torch.device("cpu")
-TRAINING = benchmark.training_arms(SIZES, windows=[5, 7], batches=[3], compiler=False)
-INFERENCE = benchmark.inference_arms(SIZES, [5, 7], [2], hypotheses=[3, 1], steps=[2, 1], compiler=False)
+TRAINING = benchmark.training_arms(SIZES, windows=[5, 7], batches=[1, 3], compiler=False)
+INFERENCE = benchmark.inference_arms(SIZES, [5, 7], [1, 2], hypotheses=[3, 1], steps=[2, 1], compiler=False)
 PRESETS = all_arms.preset_arms(SIZES, 5)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_tower():
     """The arms build their own; made once here, because drawing its weights takes longer than everything else."""
-    tower = build_text_tower(PromptConfig(text_weights="random", text_width=16, text_depth=1, text_heads=2))
+    tower = build_text_tower(TOWER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("finepose_mp.models.build_text_tower", lambda _config: tower)
         yield tower
@@ -56,11 +57,30 @@ def test_inference_arms_give_poses(arm):
     assert torch.isfinite(poses).all()
 
 
+@pytest.mark.parametrize(
+    "arm", [arm for arm in INFERENCE if arm.precision != "autocast"], ids=lambda arm: arm.name
+)  # autocast knows no such device; training has a test of its own
+def test_sampling_never_mixes_devices_nor_waits_for_numbers(arm, monkeypatch):
+    """On a device that has shapes but no numbers: reading one back, and mixing devices, are errors there."""
+    monkeypatch.setattr("finepose_mp.models.build_text_tower", lambda _config: build_text_tower(TOWER))
+    poses = build(arm, torch.device("meta"))()
+    assert poses.device.type == "meta" and poses.shape == (arm.batch, arm.hypotheses, arm.window, 17, 3)
+
+
 def test_arms_of_a_task_have_names_of_their_own():
     for arms in (TRAINING, [*INFERENCE, *PRESETS]):
         assert len({arm.name for arm in arms}) == len(arms)
-    compilable = benchmark.training_arms(SIZES, [5], [], compiler=True)
-    assert [arm.name for arm in compilable if arm.compiled] == ["N 5 compiled"]
+    compilable = benchmark.training_arms(SIZES, [5], [1], compiler=True)
+    assert [arm.name for arm in compilable if arm.compiled] == ["N 5 compiled", "N 5 bf16 compiled"]
+
+
+def test_arms_vary_from_the_first_batch():
+    training = benchmark.training_arms(SIZES, [5, 7], [4, 2], compiler=True)
+    sampling = benchmark.inference_arms(SIZES, [5, 7], [4, 2], [3, 1], [2, 1], compiler=True)
+    for arms in (training, sampling):
+        assert {arm.batch for arm in arms if f"N {arm.window} B 2" not in arm.name} == {4}
+        assert all(f"B {arm.batch}" in arm.name for arm in arms)
+        assert len({arm.name for arm in arms}) == len(arms)
 
 
 def test_ways_of_doing_the_same_give_the_same():
@@ -114,7 +134,7 @@ def test_an_arm_is_measured_in_a_process_of_its_own(monkeypatch):
     found = benchmark.measure(INFERENCE[0], repeats=2)
     assert len(found.seconds) == 2 and len(found.yardsticks) == 3
     assert found.clock == "process" and 0 < found.libraries_mb < found.peak_mb
-    assert found.ratio > 0 and found.spread >= 0
+    assert found.ratio > 0 and found.spread >= 0 and found.bf16_rate > 0
 
 
 def test_an_arm_that_fails_says_which_and_why(monkeypatch):
@@ -134,7 +154,7 @@ def test_an_arm_that_fails_says_which_and_why(monkeypatch):
 
 
 def measured(name: str, seconds: list[float], yardsticks: list[float]) -> Measurement:
-    return Measurement(INFERENCE[0].but(name), seconds, yardsticks, "wall", 300.0, 100.0, 1.0)
+    return Measurement(INFERENCE[0].but(name), seconds, yardsticks, "wall", 300.0, 100.0, 1.0, 1e12)
 
 
 def test_costs_are_medians_in_yardsticks_of_their_moment():
@@ -159,12 +179,11 @@ def test_loading_is_measured_in_windows_per_second(tmp_path):
 def test_the_command_prints_a_table_and_writes_every_number(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "measure", lambda arm, *_: measured(arm.name, [4.0, 6.0], [2.0, 2.0, 2.0]))
     file = tmp_path / "numbers.json"
-    command = ("infer", "--only", "bf16", "chunks", "--json", file, "--device", "cpu")
+    command = ("infer", "--only", "autocast", "chunks", "--json", file, "--device", "cpu")
     status, said, _ = run_tool(monkeypatch, capsys, "benchmark.py", *command)
-    assert status == 0 and "| infer H 5 S 5 N 27 bf16 | 2.50 | 1.00 |" in said
+    assert status == 0 and "| infer H 5 S 5 N 27 bf16 autocast | 2.50 | 1.00 |" in said
     written = json.loads(file.read_text())
     assert [arm["arm"]["name"].removeprefix("H 5 S 5 N 27 ") for arm in written["arms"]] == [
-        "bf16",
         "bf16 autocast",
         "chunks of 1",
         "chunks of 2",

@@ -137,7 +137,7 @@ def _loading(arguments: argparse.Namespace, workers: int) -> dict:
         camera_kinds=list(CAMERA_KINDS),
         input_2d=arguments.input_2d,
     )
-    return asdict(benchmark.measure_loading(data, max([1, *arguments.batches]), workers))
+    return asdict(benchmark.measure_loading(data, max(arguments.batches), workers))
 
 
 def _note(found: dict, title: str, rows: Iterable[dict]) -> None:
@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
     work = parser.add_argument_group("work; the first of several is what other arms are varied from")
     work.add_argument("--windows", type=int, nargs="+", default=[27, 81, 243], metavar="N", help="frames")
-    work.add_argument("--batches", type=int, nargs="*", default=[4], metavar="B", help="beside 1")
+    work.add_argument("--batches", type=int, nargs="+", default=[1, 4], metavar="B", help="windows at once")
     work.add_argument("--hypotheses", type=int, nargs="+", default=[5, 1, 20], metavar="H")
     work.add_argument("--steps", type=int, nargs="+", default=[5, 1], metavar="S")
 

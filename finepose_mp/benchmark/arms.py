@@ -64,31 +64,31 @@ class Arm:
 
 
 def training_arms(sizes: Sizes, windows: list[int], batches: list[int], compiler: bool) -> list[Arm]:
-    """Ways of taking a training step; the first of each window length is ours in float32."""
-    arms = []
+    """Ways of taking a training step, with the first of `batches`; the first of each window length is our float32."""
+    arms, size = [], "" if batches[0] == 1 else f" B {batches[0]}"
     for window in windows:
-        base = Arm(f"N {window}", "train", window=window, sizes=sizes)
-        arms += [base, base.but(f"N {window} bf16", precision="autocast"), _reference(base)]
-    base = arms[0]
+        base = Arm(f"N {window}{size}", "train", window=window, batch=batches[0], sizes=sizes)
+        arms += [base, base.but(f"{base.name} bf16", precision="autocast"), _reference(base)]
+    base, window, most = arms[0], windows[0], max(batches)
     arms += [
         base.but(f"{base.name} masked", masked=True),
         base.but(f"{base.name} explicit attention", kernel="explicit"),
         base.but(f"{base.name} checkpointing", checkpointing=True),
         base.but(f"{base.name} averaged weights", averaging=True),
     ]
-    arms += [base.but(f"{base.name} B {batch}", batch=batch) for batch in batches]
-    if batches:
-        most = max(batches)
-        arms.append(base.but(f"{base.name} B {most} one at a time", batch=most, micro_batch=1))
-    return arms + ([base.but(f"{base.name} compiled", compiled=True)] if compiler else [])
+    arms += [base.but(f"N {window} B {batch}", batch=batch) for batch in batches[1:]]
+    if most > 1:
+        arms.append(base.but(f"N {window} B {most} one at a time", batch=most, micro_batch=1))
+    return arms + (_compiled(base) if compiler else [])
 
 
 def inference_arms(
     sizes: Sizes, windows: list[int], batches: list[int], hypotheses: list[int], steps: list[int], compiler: bool
 ) -> list[Arm]:
-    """Ways of sampling; the first is ours in float32, for one window with the first of `hypotheses` and `steps`."""
-    h, s = hypotheses[0], steps[0]
-    base = Arm(f"H {h} S {s} N {windows[0]}", "infer", window=windows[0], hypotheses=h, steps=s, sizes=sizes)
+    """Ways of sampling; the first is ours in float32, of the first of all windows, batches, hypotheses and steps."""
+    h, s, n, b = hypotheses[0], steps[0], windows[0], batches[0]
+    size = "" if b == 1 else f" B {b}"
+    base = Arm(f"H {h} S {s} N {n}{size}", "infer", window=n, batch=b, hypotheses=h, steps=s, sizes=sizes)
     name = base.name
     arms = [
         base,
@@ -100,12 +100,12 @@ def inference_arms(
         base.but(f"{name} text in every pass", text="every pass"),
         base.but(f"{name} without flip", flip=False),
         *(base.but(f"{name} chunks of {size}", at_once=size) for size in (1, 2) if size < h),
-        *(base.but(f"{name} B {batch}", batch=batch) for batch in batches),
-        *(base.but(f"H {h} S {s} N {window}", window=window) for window in windows[1:]),
-        *(base.but(f"H {other} S {s} N {windows[0]}", hypotheses=other) for other in hypotheses[1:]),
-        *(base.but(f"H {h} S {other} N {windows[0]}", steps=other) for other in steps[1:]),
+        *(base.but(f"H {h} S {s} N {n} B {batch}", batch=batch) for batch in batches[1:]),
+        *(base.but(f"H {h} S {s} N {window}{size}", window=window) for window in windows[1:]),
+        *(base.but(f"H {other} S {s} N {n}{size}", hypotheses=other) for other in hypotheses[1:]),
+        *(base.but(f"H {h} S {other} N {n}{size}", steps=other) for other in steps[1:]),
     ]
-    return arms + ([base.but(f"{name} compiled", compiled=True)] if compiler else [])
+    return arms + (_compiled(base) if compiler else [])
 
 
 def hungriest_arm(sizes: Sizes, window: int, batch: int) -> Arm:
@@ -126,6 +126,13 @@ def preset_arms(sizes: Sizes, window: int) -> list[Arm]:
             sizes=sizes,
         )
         for name, preset in PRESETS.items()
+    ]
+
+
+def _compiled(base: Arm) -> list[Arm]:
+    return [
+        base.but(f"{base.name} compiled", compiled=True),
+        base.but(f"{base.name} bf16 compiled", compiled=True, precision="autocast"),
     ]
 
 

@@ -41,6 +41,7 @@ class Measurement:
             there is one.
         libraries_mb: of it, what the process had when everything was imported and nothing built; 0 on a GPU.
         warm_up_seconds: of the first call, compilation included.
+        bf16_rate: operations per second of large bfloat16 products by PyTorch on this device.
     """
 
     arm: Arm
@@ -50,6 +51,7 @@ class Measurement:
     peak_mb: float
     libraries_mb: float
     warm_up_seconds: float
+    bf16_rate: float
 
     @property
     def ratios(self) -> list[float]:
@@ -128,7 +130,7 @@ def _measure_here(arm: Arm, device: torch.device, threads: int, repeats: int) ->
         keep_freed_memory()  # as train.py does
     importlib.import_module("open_clip")  # otherwise imported with the first text tower
     libraries_mb = _process_mb("VmRSS") if device.type == "cpu" else 0.0
-    products = yardstick(device)
+    products, bf16_rate = yardstick(device), _bf16_rate(device, timed)
     timed(products)
     work = build(arm, device)
     _forget_peak(device)
@@ -138,7 +140,13 @@ def _measure_here(arm: Arm, device: torch.device, threads: int, repeats: int) ->
         seconds.append(timed(work))
         yardsticks.append(timed(products))
     clock_name = "process" if reads_cpu_time else "wall"
-    return Measurement(arm, seconds, yardsticks, clock_name, _peak_mb(device), libraries_mb, warm_up)
+    return Measurement(arm, seconds, yardsticks, clock_name, _peak_mb(device), libraries_mb, warm_up, bf16_rate)
+
+
+def _bf16_rate(device: torch.device, timed: Callable[[Callable[[], object]], float]) -> float:
+    side = _SIDE if device.type == "cpu" else 8192  # a GPU is not busy with less
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * side**3 / min(timed(lambda: left @ right) for _ in range(4))  # the first also sets things up
 
 
 def _forget_peak(device: torch.device) -> None:

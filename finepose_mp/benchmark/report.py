@@ -13,11 +13,25 @@ from finepose_mp.benchmark.cost import Shape, inference_flops, training_flops
 from finepose_mp.benchmark.measuring import YARDSTICK, Measurement
 from finepose_mp.skeletons import joint_set
 
-_HEADINGS = ("arm", "yardsticks", "spread", "seconds", "TFLOP/s", "peak MB", "without libraries", "against the first")
+_HEADINGS = (
+    "arm",
+    "yardsticks",
+    "spread",
+    "seconds",
+    "TFLOP/s",
+    "of bf16 rate",
+    "peak MB",
+    "without libraries",
+    "to first",
+)
 
 
 def table(measurements: list[Measurement]) -> str:
-    """A table in Markdown; the last column compares with the first arm of the same task and window length."""
+    """A table in Markdown.
+
+    "of bf16 rate" compares operations per second with large bfloat16 products on this device; "to first" compares costs
+    with the first arm of the same task and window length.
+    """
     rows = []
     for found in measurements:
         first = next(m for m in measurements if (m.arm.task, m.arm.window) == (found.arm.task, found.arm.window))
@@ -29,6 +43,7 @@ def table(measurements: list[Measurement]) -> str:
                 f"{found.spread:.2f}",
                 f"{seconds:.3g}",
                 f"{flops(found) / seconds / 1e12:.3g}",
+                f"{flops(found) / seconds / found.bf16_rate:.0%}",
                 f"{found.peak_mb:.0f}",
                 f"{found.peak_mb - found.libraries_mb:.0f}",
                 f"{found.ratio / first.ratio:.2f}",

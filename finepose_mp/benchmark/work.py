@@ -169,7 +169,7 @@ def _batch(arm: Arm, device: torch.device) -> dict:
 
 
 def _precision(arm: Arm, device: torch.device) -> AbstractContextManager:
-    return torch.autocast(device.type, torch.bfloat16, enabled=arm.precision == "autocast")
+    return torch.autocast(device.type, torch.bfloat16) if arm.precision == "autocast" else nullcontext()
 
 
 def _kernel(arm: Arm) -> AbstractContextManager:
