@@ -8,10 +8,12 @@ leaves the finished parts for `resume`, which also goes on from a finished outpu
 
 import errno
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 
 import h5py
@@ -95,7 +97,8 @@ def convert(
         BlockingIOError: another conversion into `out` is running.
         ConversionError: the output cannot be written, or not one sequence could be read. A previous `out` is intact.
     """
-    out = Path(out)
+    # A link is followed, for a rename would put the file in its place, perhaps on another disk.
+    out = Path(os.path.realpath(out)) if Path(out).is_symlink() else Path(out)
     works = sorted(work, key=lambda item: (item.name, item.source))
     root = {"dataset": dataset, "joint_set": joint_set, "licence": licence, "citation": citation}
     with parts.claim(out, resume, overwrite) as folder:
@@ -127,30 +130,37 @@ def _convert_parts(
     on_done: Callable[[Outcome], None],
 ) -> tuple[dict[str, Path], set[Path], list[Outcome]]:
     """Sequence name -> the file that holds it, those files that lack a sequence of their work, and all outcomes."""
-    firsts, outcomes = _set_copies_aside(works)
-    for outcome in outcomes:
-        on_done(outcome)
-    calls = [joblib.delayed(_convert_one)(item, folder.part(item.name, item.source), root, finished) for item in firsts]
+    calls = [
+        joblib.delayed(_convert_first_good)(
+            [(item, folder.part(item.name, item.source)) for item in copies], root, finished
+        )
+        for _, copies in groupby(works, key=lambda item: item.name)
+    ]
     found: list[tuple[Outcome, Path]] = []
-    for file, of_one in _run(calls, jobs):
-        for outcome in of_one:
+    for of_one_name in _run(calls, jobs):
+        for outcome, _ in of_one_name:
             on_done(outcome)
-        found += [(outcome, file) for outcome in of_one]
+        found += of_one_name
     origin = _choose_origins(found)
     incomplete = {file for outcome, file in found if outcome.error}
-    return origin, incomplete, outcomes + [outcome for outcome, _ in found]
+    return origin, incomplete, [outcome for outcome, _ in found]
 
 
-def _set_copies_aside(works: list[Work]) -> tuple[list[Work], list[Outcome]]:
-    """Works of which each name occurs once, and the outcomes of further ones of the same name."""
-    first: dict[str, Work] = {}
-    copies = []
-    for item in works:
-        if item.name in first:
-            copies.append(Outcome(item.name, item.source, error=_copy_error(item.name, item.source, first[item.name])))
-        else:
-            first[item.name] = item
-    return list(first.values()), copies
+def _convert_first_good(copies: list[tuple[Work, Path]], root: dict, finished: Finished) -> list[tuple[Outcome, Path]]:
+    """Outcomes of works of one name, tried in turn until one gives a sequence of that name, and the files with them.
+
+    Runs in any process.
+    """
+    found: list[tuple[Outcome, Path]] = []
+    good = None
+    for work, part in copies:
+        if good is not None:
+            found.append((Outcome(work.name, work.source, error=_copy_error(work.name, work.source, good)), part))
+            continue
+        file, outcomes = _convert_one(work, part, root, finished)
+        good = next((outcome for outcome in outcomes if outcome.name == work.name and not outcome.error), None)
+        found += [(outcome, file) for outcome in outcomes]
+    return found
 
 
 def _copy_error(name: str, source: str, first: Work | Outcome) -> str:
@@ -158,7 +168,11 @@ def _copy_error(name: str, source: str, first: Work | Outcome) -> str:
 
 
 def _choose_origins(found: list[tuple[Outcome, Path]]) -> dict[str, Path]:
-    """Sequence name -> file that holds it; a name that comes from two sources becomes an error of the later one."""
+    """Sequence name -> file that holds it; a name that comes from two sources becomes an error of the later one.
+
+    An error of a name that came from another source says from which.
+    """
+    failed = [outcome for outcome, _ in found if outcome.error]
     first: dict[str, Outcome] = {}
     origin: dict[str, Path] = {}
     good = [(outcome, file) for outcome, file in found if not outcome.error]
@@ -167,6 +181,10 @@ def _choose_origins(found: list[tuple[Outcome, Path]]) -> dict[str, Path]:
             outcome.error = _copy_error(outcome.name, outcome.source, first[outcome.name])
         else:
             first[outcome.name], origin[outcome.name] = outcome, file
+    for outcome in failed:
+        used = first.get(outcome.name, outcome)
+        if used.source != outcome.source and outcome.error != _copy_error(outcome.name, outcome.source, used):
+            outcome.error += f". {used.source} was used instead"
     return origin
 
 
@@ -192,7 +210,7 @@ def _outcomes_in(finished: Finished, names: list[str], source: str) -> list[Outc
     return [Outcome(names[i], source, lengths[i], findings=findings[i]) for i in range(len(names))]
 
 
-def _run(calls: list, jobs: int | None) -> Iterator[tuple[Path, list[Outcome]]]:
+def _run(calls: list, jobs: int | None) -> Iterator[list[tuple[Outcome, Path]]]:
     """Results as they come in. Raises ConversionError when a process dies."""
     try:
         # One piece of work is long; sending several at once would leave processes idle at the end.
@@ -204,7 +222,7 @@ def _run(calls: list, jobs: int | None) -> Iterator[tuple[Path, list[Outcome]]]:
 
 
 def _convert_one(work: Work, part: Path, root: dict, finished: Finished) -> tuple[Path, list[Outcome]]:
-    """The file with what one piece of work gives, its part or a finished one, and its outcomes. Runs in any process."""
+    """The file with what one piece of work gives, its part or a finished one, and its outcomes."""
     start = time.perf_counter()
     fingerprint = None
     if work.fingerprint_read is None or part.exists() or finished.names_of:
@@ -257,7 +275,7 @@ def _outcomes_left(part: Path, fingerprint: str) -> list[Outcome] | None:
             if file.attrs["fingerprint"] != fingerprint:
                 return None
             outcomes = [Outcome(**said) for said in json.loads(file.attrs["outcomes"])]
-    except (schema.SchemaError, KeyError, OSError):
+    except (schema.SchemaError, KeyError, ValueError, OSError):
         return None
     return None if any(outcome.error for outcome in outcomes) else outcomes
 

@@ -38,7 +38,8 @@ class Findings:
         """
         if severity not in SEVERITIES:
             raise ValueError(f"severity {severity!r}, expected one of {', '.join(SEVERITIES)}")
-        finding: dict = {"check": check, "severity": severity, "message": message}
+        text = message.encode(errors="backslashreplace").decode()  # names from a pickle may be no Unicode
+        finding: dict = {"check": check, "severity": severity, "message": text}
         where_and_what = {"camera": camera, "person": person, "expected": expected, "found": found}
         finding |= {key: value for key, value in where_and_what.items() if value is not None}
         if frames is not None:

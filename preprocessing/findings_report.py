@@ -31,7 +31,8 @@ def write_report(out: Path, outcomes: Iterable[Converted], checks: Mapping[str, 
     """The path of the report that it writes beside `out`, replacing the one of an earlier conversion."""
     path = report_path(out)
     with appearing(path, overwrite=True) as partial:
-        partial.write_text(findings_report(outcomes, checks), encoding="utf-8")
+        # Names of files and people may be no Unicode.
+        partial.write_text(findings_report(outcomes, checks), encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -41,7 +41,7 @@ class PartsFolder:
     def part(self, name: str, source: str) -> Path:
         """Where the part of a piece of work goes; no two share one, and the name says which it is."""
         readable = re.sub(r"[^A-Za-z0-9]+", "_", name)[:60]
-        digest = sha256(f"{name}\n{source}".encode()).hexdigest()
+        digest = sha256(os.fsencode(f"{name}\n{source}")).hexdigest()
         return self.path / f"{readable}-{digest[:16]}.h5"
 
     def finished(self) -> list[Path]:

@@ -7,6 +7,7 @@ their fields are decoded by `tarfile.TarInfo`.
 
 import gzip
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -17,12 +18,26 @@ from typing import BinaryIO
 
 _BLOCK = 512
 _PIECE = 1 << 20
+_END_MARK = bytes(_BLOCK)
 _MAX_EXTENDED_HEADER = 1 << 20  # a path and a few numbers; a hostile archive may claim gigabytes
 
 _LONG_NAME, _LONG_LINK = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
 _EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED_FOR_ALL = tarfile.XGLTYPE
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+
+# Names of archives, with what browsers and download programs append to them; checksums beside archives are none.
+_ARCHIVE_NAME = re.compile(
+    r"[^.].*\.(tar|tgz|gz|zip|7z|rar|bz2|tbz2?|xz|txz|zst|tzst)(\.(?!md5|sha|asc|sig|txt)\w+)?", re.IGNORECASE
+)
+_OTHER_ARCHIVES = {
+    b"PK\3\4": "a zip",
+    b"BZh": "a bzip2",
+    b"\xfd7zXZ": "an xz",
+    b"7z\xbc\xaf": "a 7z",
+    b"Rar!": "a rar",
+    b"\x28\xb5\x2f\xfd": "a zstandard",
+}
 
 
 class ArchiveError(ValueError):
@@ -42,12 +57,14 @@ class Member:
         size: of its content in bytes.
         link_to: what a link points to, None for everything else.
         is_file: whether it is a regular file.
+        is_sparse: whether its content is stored without the holes in it, and is not the file's as it stands.
     """
 
     path: str
     size: int
     link_to: str | None
     is_file: bool
+    is_sparse: bool
     _stream: "_Stream"
 
     def read(self, size: int = -1) -> bytes:
@@ -56,12 +73,15 @@ class Member:
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file is named like an archive that `members` reads."""
-    return name.endswith((".tar.gz", ".tgz", ".tar"))
+    """Whether a file is named like an archive, of whatever kind; `members` says what to do with one it cannot read.
+
+    Hidden files are none, such as those that macOS puts beside others ("._001_tagging.tar.gz").
+    """
+    return _ARCHIVE_NAME.fullmatch(name) is not None
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Every entry of the archive in the order in which it is stored.
+    """Every entry of the archive in the order in which it is stored; also of archives that were put end to end.
 
     Raises:
         ArchiveCutError: the file ends before the archive does.
@@ -81,7 +101,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         elif start[257:262] == b"ustar":
             yield raw
         else:
-            raise ArchiveError(f"{path}: {_not_an_archive(start)}; download it again")
+            raise ArchiveError(f"{path}: {_not_an_archive(start)}")
 
 
 class _Unzipped(gzip.GzipFile):
@@ -91,11 +111,18 @@ class _Unzipped(gzip.GzipFile):
 
 
 def _not_an_archive(start: bytes) -> str:
+    """What a file is that starts this way, and what to do about it."""
+    for mark, kind in _OTHER_ARCHIVES.items():
+        if start.startswith(mark):
+            return f"is {kind} file, which is not read; unpack it there or pack it again as .tar.gz, then remove it"
     if not start:
-        return "is an empty file"
+        return "is an empty file; download it again"
     if b"<html" in start.lower() or b"<!doctype" in start.lower():
-        return "is a web page, not an archive: download pages send one when a quota is exceeded or a login is needed"
-    return f"is neither a gzip nor a tar file, it starts with {start[:12]!r}"
+        return (
+            "is a web page, not an archive: download pages send one when a quota is exceeded or a login is needed; "
+            "download it again"
+        )
+    return f"is neither a gzip nor a tar file, it starts with {start[:12]!r}; download it again"
 
 
 class _Stream:
@@ -111,7 +138,6 @@ class _Stream:
         while True:
             header = self._read_header()
             if header is None:
-                self._drain()
                 return
             if header.type in (_LONG_NAME, _LONG_LINK, *_EXTENDED, _EXTENDED_FOR_ALL):
                 extended |= self._read_extended(header)
@@ -131,14 +157,15 @@ class _Stream:
             size -= len(piece)
         return b"".join(pieces)
 
-    def _read_some(self, size: int, what: str) -> bytes:
+    def _read_some(self, size: int, what: str, may_end: bool = False) -> bytes:
+        """At least one byte and at most `size`; none at the end of the file where it `may_end`."""
         try:
             piece = self._file.read(size)
         except EOFError as error:
             raise self._cut(what) from error
         except (zlib.error, gzip.BadGzipFile) as error:
             raise ArchiveError(f"{self._path}: damaged near {what} ({error}); download it again") from error
-        if not piece:
+        if not piece and not may_end:
             raise self._cut(what)
         self._position += len(piece)
         return piece
@@ -153,18 +180,34 @@ class _Stream:
             self._read_some(min(position - self._position, _PIECE), what)
 
     def _read_header(self) -> tarfile.TarInfo | None:
-        """The next header, None at the archive's end mark."""
+        """The next header, None at the archive's end."""
         where = f"the header at {self._position}"
         block = self.read_exactly(_BLOCK, where)
-        if block == bytes(_BLOCK):
+        if block == _END_MARK:
+            block = self._skip_end_mark()
+            where = f"the header at {self._position - _BLOCK}, after an end mark,"
+        if not block:
             return None
         try:
             header = _plain_file(block) or tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError, OverflowError) as error:
             raise ArchiveError(f"{self._path}: damaged, {where} is none ({error}); download it again") from error
+        continues = header.type == tarfile.GNUTYPE_SPARSE and block[482]
+        while continues:  # the list of a sparse file's pieces, in blocks that its size does not count
+            continues = self.read_exactly(_BLOCK, where)[504]
         if header.size < 0:
             raise ArchiveError(f"{self._path}: damaged, {where} claims a size of {header.size}; download it again")
         return header
+
+    def _skip_end_mark(self) -> bytes:
+        """The first block that is not zeros, which `cat` may have put there; empty at the end of the file.
+
+        Only there gzip compares its checksum.
+        """
+        block = _END_MARK
+        while block and not block.strip(b"\0"):
+            block = self._read_some(_BLOCK, "its end", may_end=True)
+        return block and block.ljust(_BLOCK, b"\0")
 
     def _read_extended(self, header: tarfile.TarInfo) -> dict[str, str]:
         """What an entry in front of another says about that one: "path", "linkpath", "size"."""
@@ -191,17 +234,9 @@ class _Stream:
         except ValueError as error:
             raise ArchiveError(f"{self._path}: damaged, {header.name} has no size ({error})") from error
         link = extended.get("linkpath", header.linkname) if is_link else None
-        return Member(extended.get("path", header.name), max(size, 0), link, header.isreg(), self)
-
-    def _drain(self) -> None:
-        """Reads to the end, for only there gzip compares its checksum."""
-        try:
-            while self._file.read(_PIECE):
-                pass
-        except EOFError as error:
-            raise self._cut("its end") from error
-        except (zlib.error, gzip.BadGzipFile) as error:
-            raise ArchiveError(f"{self._path}: damaged ({error}); download it again") from error
+        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or "GNU.sparse." in "\n".join(extended)
+        path = extended.get("GNU.sparse.name") or extended.get("path", header.name)
+        return Member(path, max(size, 0), link, header.isreg(), is_sparse, self)
 
 
 def _plain_file(block: bytes) -> tarfile.TarInfo | None:

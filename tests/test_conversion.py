@@ -125,6 +125,40 @@ def test_one_name_from_two_sources(tmp_path):
     assert "second is a second copy of a, which first has too" in outcomes[1].error
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_next_copy_is_read_where_the_first_cannot_be(tmp_path, jobs):
+    works = [
+        Work("a", partial(fail, ValueError("a/annot.mat is missing")), "1st", "1"),
+        Work("a", partial(sequence, "a"), "2nd", "1"),
+        Work("a", partial(fail, AssertionError("read without need")), "3rd", "1"),
+        Work("b", partial(fail, ValueError("b.mat is missing")), "b.mat", "1"),
+        Work("heap", partial(sequence, "b"), "heap.zip", "1"),
+    ]
+    outcomes = convert(works, tmp_path / "out.h5", jobs=jobs)
+    assert [(outcome.name, outcome.source, outcome.error) for outcome in outcomes] == [
+        ("a", "1st", "a/annot.mat is missing. 2nd was used instead"),
+        ("a", "2nd", None),
+        ("a", "3rd", "3rd is a second copy of a, which 2nd has too; remove one of them"),
+        ("b", "b.mat", "b.mat is missing. heap.zip was used instead"),
+        ("b", "heap.zip", None),
+    ]
+    convert(works[1:2], tmp_path / "alone.h5")
+    with schema.open_file(tmp_path / "out.h5") as file, schema.open_file(tmp_path / "alone.h5") as alone:
+        assert schema.sequence_names(file) == ["a", "b"]
+        np.testing.assert_array_equal(file["a/joints_3d_world"], alone["a/joints_3d_world"])
+
+
+def test_a_link_at_the_output_is_followed(tmp_path):
+    target, out = tmp_path / "elsewhere/target.h5", tmp_path / "out.h5"
+    out.symlink_to("elsewhere/target.h5")
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        convert([work("a"), *([work("b")] if how else [])], out, **how)
+        assert out.is_symlink() and not target.is_symlink()
+        with schema.open_file(target) as file:
+            assert schema.sequence_names(file) == (["a", "b"] if how else ["a"])
+    assert [path.name for path in target.parent.iterdir()] == ["target.h5"]
+
+
 def test_nothing_is_written_when_nothing_can_be_read(tmp_path):
     with pytest.raises(ConversionError, match=r"none of 1 sequences.*\n  a: a\.mat: broken"):
         convert([Work("a", partial(fail, ValueError("a.mat: broken")), "a.mat", "1")], tmp_path / "out.h5")

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from small_work import ROOT, assert_same, convert, die, read_unless, sequence, work
@@ -167,6 +168,26 @@ def test_only_the_output_of_such_a_conversion_is_resumed(tmp_path, other, reason
     before = out.read_bytes()
     with pytest.raises(FileExistsError, match=f"out.h5 cannot be resumed: .*{reason}.*--overwrite"):
         convert([work("a"), work("b")], out, resume=True)
+    assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "damage, reason",
+    [
+        (lambda group: group.__delitem__("frame"), "frame is damaged .KeyError"),
+        (lambda group: group.attrs.__delitem__("findings"), "findings is damaged .KeyError"),
+        (lambda group: group.attrs.__setitem__("findings", "[{bad"), "findings is damaged .JSONDecodeError"),
+        (lambda group: group.attrs.__setitem__("findings", '[{"check": "x"}]'), "findings is damaged .*severity"),
+    ],
+)
+def test_a_finished_file_that_was_damaged_is_not_resumed(tmp_path, damage, reason):
+    out = tmp_path / "out.h5"
+    convert([work("a"), work("b")], out)
+    with h5py.File(out, "r+") as file:
+        damage(file["b"])
+    before = out.read_bytes()
+    with pytest.raises(FileExistsError, match=f"out.h5 cannot be resumed: b/{reason}.*--overwrite"):
+        convert([work("a"), work("b"), work("c")], out, resume=True)
     assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 

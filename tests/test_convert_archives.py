@@ -56,6 +56,9 @@ def from_folder(files, tmp_path_factory):
         ("01_tagging/001_tagging.tgz", "001_tagging"),
         ("001_tagging.tar.gz", "./001_tagging"),
         ("whatever.tar.gz", "a/999_b/01_tagging/001_tagging"),
+        ("01_tagging/001_tagging.TAR.GZ", "001_tagging"),
+        ("01_tagging/001_tagging.tar (1).gz", "001_tagging"),
+        ("01_tagging/001_tagging", "."),
     ],
 )
 @pytest.mark.parametrize("shuffled", [None, 1])
@@ -81,6 +84,36 @@ def test_archives_and_folders_mix_and_both_lego_names_are_one(files, tmp_path):
     write_archive(tmp_path / "raw/02_legoassemble/002_legoassemble.tar.gz", under("002_legoassemble", files))
     RawTake().write(tmp_path / "raw" / TAGGING)
     assert errors(convert(tmp_path)) == {TAGGING: None, LEGO: None, "02_legoassemble/002_legoassemble": None}
+
+
+def test_archives_of_one_name_in_two_folders(files, tmp_path):
+    write_archive(tmp_path / "raw/01_tagging/takes.tar.gz", under("001_tagging", files))
+    write_archive(tmp_path / "raw/02_lego/takes.tar.gz", under("001_legoassemble", files))
+    (tmp_path / "raw/03_fencing").mkdir()
+    (tmp_path / "raw/03_fencing/takes.tar.gz").write_bytes(b"")
+    found = errors(convert(tmp_path))
+    assert found.pop("03_fencing/takes.tar.gz").endswith("03_fencing/takes.tar.gz: is an empty file; download it again")
+    assert found == {TAGGING: None, LEGO: None}
+
+
+def test_two_archives_put_end_to_end_hold_both_takes(files, tmp_path):
+    parts = [
+        write_archive(tmp_path / f"{i}.tar.gz", under(f"01_tagging/00{i}_tagging", files)).read_bytes() for i in (1, 2)
+    ]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/both.tar.gz").write_bytes(b"".join(parts))
+    assert errors(convert(tmp_path)) == {TAGGING: None, "01_tagging/002_tagging": None}
+
+
+def test_what_macos_puts_beside_files_is_passed_over(files, from_folder, tmp_path):
+    beside = {re.sub("([^/]+)$", r"._\1", name): b"\0\5\26\7 Mac OS X" for name in files}
+    beside |= {"exo/cam01/images/00000.jpg": b"no frame", "exo/cam01/images/0.jpg": b"nor this"}
+    write_archive(tmp_path / "raw/01_tagging/001_tagging.tar.gz", under("001_tagging", beside | files))
+    (tmp_path / "raw/01_tagging/._001_tagging.tar.gz").write_bytes(b"\0\5\26\7 Mac OS X")
+    (outcome,) = convert(tmp_path)
+    assert not [finding for finding in outcome.findings if finding["check"] == "images.unreadable"]
+    with schema.open_file(tmp_path / "out.h5") as file, schema.open_file(from_folder) as expected:
+        np.testing.assert_array_equal(file[f"{TAGGING}/image_size"], expected[f"{TAGGING}/image_size"])
 
 
 def test_one_archive_of_a_whole_scene(files, tmp_path):
@@ -218,6 +251,48 @@ def test_two_sources_of_one_take(files, tmp_path):
     assert outcomes[0].error is None
     for outcome, name in zip(outcomes[1:], ("001_tagging.tar.gz", "zz.tar.gz"), strict=True):
         assert name in outcome.error and f"a second copy of {TAGGING}" in outcome.error
+
+
+@pytest.mark.parametrize("left", [[], ["processed_data/poses3d/00001.npy"]])
+@pytest.mark.parametrize("name", ["01_tagging/001_tagging.tar.gz", "takes.tar.gz"])
+def test_a_folder_that_was_not_unpacked_to_its_end_does_not_hide_its_archive(files, from_folder, tmp_path, left, name):
+    folder = tmp_path / "raw" / TAGGING
+    for path in (folder / file for file in left):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(files[left[0]])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = write_archive(tmp_path / "raw" / name, under("001_tagging", files))
+    outcomes = {outcome.source: outcome.error for outcome in convert(tmp_path)}
+    assert outcomes[str(path)] is None
+    assert "fit_poses3d" in outcomes[str(folder)] and outcomes[str(folder)].endswith(f"{path} was used instead")
+    assert_same(tmp_path / "out.h5", from_folder)
+
+
+def test_a_file_stored_without_its_holes_is_named(files, tmp_path):
+    path = tmp_path / "raw/001_tagging.tar"
+    path.parent.mkdir()
+    holes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9000"}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in under("001_tagging", files).items():
+            headers = holes | {"GNU.sparse.name": name} if name.endswith(f"{FIT}/00003.npy") else {}
+            stored = name.replace("/00003", "/GNUSparseFile.1/00003") if headers else name
+            add(archive, stored, data, pax_headers=headers)
+    (outcome,) = convert(tmp_path)
+    (finding,) = [finding for finding in outcome.findings if finding["check"] == "archive.refused"]
+    assert finding["severity"] == "error" and f"'001_tagging/{FIT}/00003.npy' (a sparse file" in finding["message"]
+    assert outcome.frames == 5
+
+
+def test_a_pipe_where_a_file_should_be_costs_its_frame(files, tmp_path):
+    path = tmp_path / "raw/001_tagging.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, "w") as archive:
+        for name, data in under("001_tagging", files).items():
+            is_pipe = name.endswith(f"{FIT}/00003.npy")
+            add(archive, name, b"" if is_pipe else data, type=tarfile.FIFOTYPE if is_pipe else tarfile.REGTYPE)
+    (outcome,) = convert(tmp_path)
+    assert outcome.frames == 5 and outcome.error is None
+    assert any(f"{FIT}/00003.npy cannot be read (a folder, pipe" in finding["message"] for finding in outcome.findings)
 
 
 def test_two_copies_of_a_take_in_one_archive(files, tmp_path):

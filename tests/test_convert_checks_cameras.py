@@ -101,6 +101,25 @@ def _turned(_, words):
     return [*words[:2], f"{float(words[2]) + 0.1:.12f}", *words[3:]]
 
 
+def _edit_detections(take: SimulatedTake, camera: str, change) -> None:
+    """Changes the list of people in every file of a camera's detections."""
+    folder = f"processed_data/poses2d/{camera}/rgb"
+    for name in take.names(folder):
+        entries = load_npy(take.files[f"{folder}/{name}"], name)
+        people = change([{key: _plain(value) for key, value in entry.items()} for entry in entries])
+        take.files[f"{folder}/{name}"] = npy(people or np.array([]))
+
+
+def _plain(value: object) -> object:
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def _without_numbers(entry: dict, column: int | slice = slice(None), number: float = np.nan) -> dict:
+    keypoints = entry["keypoints"].copy()
+    keypoints[:, column] = number
+    return entry | {"keypoints": keypoints}
+
+
 CAMERA_DEFECTS = {
     "lens of another model": (
         lambda t: _edit_camera(t, "cam03", lambda w: [w[0], "OPENCV", *w[2:]]),
@@ -113,6 +132,22 @@ CAMERA_DEFECTS = {
     "lens that folds": (
         lambda t: _edit_camera(t, "cam03", lambda w: [*w[:8], "-0.9", "0", "0", "0"]),
         {"exo_camera.unlike_lens", "lens.range", "reprojection.residual"},
+    ),
+    "no focal length": (
+        lambda t: _edit_camera(t, "cam03", lambda w: [*w[:5], "0", *w[6:]]),
+        {"exo_camera.left_out"},
+    ),
+    "distortion beyond all numbers": (
+        lambda t: _edit_camera(t, "cam03", lambda w: [*w[:8], "1e30", *w[9:]]),
+        {"exo_camera.left_out"},
+    ),
+    "images of no size": (
+        lambda t: _edit_camera(t, "cam03", lambda w: [*w[:2], "0", "-5", *w[4:]]),
+        {"exo_camera.left_out"},
+    ),
+    "images wider than any": (
+        lambda t: _edit_camera(t, "cam03", lambda w: [*w[:2], "99999999999", *w[3:]]),
+        {"exo_camera.left_out"},
     ),
     "no registered image": (
         lambda t: t.lines(IMAGES, lambda lines: _without_images(lines, "cam03")),
@@ -142,6 +177,14 @@ CAMERA_DEFECTS = {
         lambda t: t.files.update({"processed_data/poses2d/cam03/rgb/00004.npy": b"<html>"}),
         {"detections.unreadable"},
     ),
+    "detections that are no numbers": (
+        lambda t: _edit_detections(t, "cam03", lambda people: [_without_numbers(entry) for entry in people]),
+        {"detections.no_position"},
+    ),
+    "nobody detected": (
+        lambda t: _edit_detections(t, "cam03", lambda people: []),
+        {"detections.nobody"},
+    ),
 }
 
 
@@ -161,6 +204,35 @@ def test_defect_of_a_fixed_camera(take, defect):
     assert named == {"cam03"}
     assert ("cam03" in sequence.camera) == ("exo_camera.left_out" not in checks)
     assert "cam02" in sequence.camera
+
+
+def test_a_camera_that_cannot_be_names_its_line_and_the_number(take):
+    _edit_camera(take, "cam03", lambda w: [*w[:2], "0", *w[3:]])
+    camera_id = take.colmap_camera("cam03")
+    lines = take.files[CAMERAS].decode().split("\n")
+    number = 1 + next(i for i, line in enumerate(lines) if line.startswith(f"{camera_id} "))
+    message = only(take.convert().findings, "exo_camera.left_out")["message"]
+    assert f"cam03 left out: {CAMERAS}, line {number}: images of 0x" in message
+
+
+def test_keypoints_gone_wrong_as_numbers_are_counted(take):
+    numbers = {4: (0, np.nan), 5: (2, np.inf), 6: (1, 2e5)}  # frame -> column and what is in it
+    frame = iter(range(1, FRAMES + 1))
+
+    def spoil(people):
+        if (k := next(frame)) not in numbers:
+            return people
+        wrong = _without_numbers(people[0], *numbers[k])
+        return [wrong, wrong, *people[1:]]  # two for one person, neither of any use
+
+    _edit_detections(take, "cam03", spoil)
+    sequence = take.convert()
+    assert concerns(sequence.findings) == {"detections.no_position"}
+    finding = only(sequence.findings, "detections.no_position")
+    assert finding["camera"] == "cam03" and finding["frames"] == [[4, 6]] and finding["found"] == 3 * 17
+    assert "51 keypoints in processed_data/poses2d/cam03/rgb" in finding["message"]
+    found = sequence.joints_2d_detected[sequence.camera.index("cam03"), 3:6]
+    assert np.isnan(found).all(axis=(2, 3)).any(axis=1).all() and np.isfinite(found).any()
 
 
 def test_spread_is_measured(take):

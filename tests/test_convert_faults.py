@@ -13,6 +13,7 @@ from raw_take import CodeInAPickle, RawTake, npy
 from finepose_mp import schema
 from finepose_mp.preprocessing.conversion import ConversionError
 from finepose_mp.preprocessing.egohumans import aria, dataset
+from finepose_mp.preprocessing.egohumans.source import DirectorySource
 from finepose_mp.preprocessing.unpickling import DamagedFileError
 
 FIT = "processed_data/fit_poses3d"
@@ -40,6 +41,122 @@ def test_truncated_pose_file_costs_its_frame(take_folder, tmp_path):
     sequence = convert_raw(tmp_path)
     np.testing.assert_array_equal(sequence.frame, [1, 2, 4, 5, 6])
     assert f"1 unreadable file left out; first: {FIT}/00003.npy" in messages(sequence, "poses", "error")
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_broken_link(path):
+    path.unlink()
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def a_link_to_itself(path):
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+NO_FILES = {
+    a_folder: "found a folder, pipe or device, expected a file",
+    a_pipe: "found a folder, pipe or device, expected a file",
+    a_broken_link: "No such file or directory; a link that leads nowhere?",
+    a_link_to_itself: "Too many levels of symbolic links",
+}
+
+
+@pytest.mark.parametrize("become", NO_FILES)
+def test_what_is_no_readable_file_costs_its_frame_and_is_named(take_folder, tmp_path, become):
+    become(take_folder / FIT / "00003.npy")
+    become(take_folder / "ego/aria02/calib/00005.txt")
+    become(take_folder / "processed_data/poses2d/cam01/rgb/00002.npy")
+    become(take_folder / "exo/cam01/images/00001.jpg")
+    sequence = convert_raw(tmp_path)
+    np.testing.assert_array_equal(sequence.frame, [1, 2, 4, 6])
+    found = sequence.joints_2d_detected[sequence.camera.index("cam01")]
+    assert np.isnan(found[1]).all() and np.isfinite(found[[0, 2, 3]]).all()
+    for check, path in (
+        ("poses.unreadable", f"{FIT}/00003.npy"),
+        ("ego_camera.unreadable", "ego/aria02/calib/00005.txt"),
+        ("detections.unreadable", "processed_data/poses2d/cam01/rgb/00002.npy"),
+    ):
+        expected = f"1 unreadable file left out; first: {path} cannot be read ({NO_FILES[become]})"
+        assert expected in messages(sequence, check, "error")
+    assert "exo/cam01/images/00001.jpg: no readable image" in messages(sequence, "images.unreadable", "warning")
+    assert sequence.source_files[FIT]["files"] == 5
+
+
+@pytest.mark.parametrize("become", NO_FILES)
+def test_a_fingerprint_holds_as_long_as_files_cannot_be_read(take_folder, become):
+    become(take_folder / FIT / "00003.npy")
+    files = DirectorySource(take_folder)
+    asked = files.fingerprint()
+    assert len(list(files.read_all(FIT, files.names(FIT)))) == 6
+    assert files.fingerprint() == asked
+    path = take_folder / FIT / "00003.npy"
+    path.rmdir() if path.is_dir() else path.unlink()
+    path.write_bytes(npy({}))
+    assert files.fingerprint() != asked
+
+
+def test_file_of_the_whole_take_that_is_a_pipe(take_folder, tmp_path):
+    a_pipe(take_folder / WORKPLACE / "cameras.txt")
+    errors = outcomes_with_a_good_take(tmp_path)
+    assert f"{WORKPLACE}/cameras.txt cannot be read (found a folder, pipe" in errors[TAGGING] and errors[GOOD] is None
+
+
+def test_frame_0_is_no_frame_and_said_to_be_left_out(take_folder, tmp_path):
+    paths = [
+        take_folder / folder / f"00000{ending}"
+        for folder, ending in ((FIT, ".npy"), ("ego/aria01/calib", ".txt"), ("exo/cam01/images", ".jpg"))
+    ]
+    for path in paths:
+        shutil.copy(path.with_name(f"00001{path.suffix}"), path)
+    sequence = convert_raw(tmp_path)
+    np.testing.assert_array_equal(sequence.frame, range(1, 7))
+    (finding,) = (f for f in sequence.findings if f["check"] == "frames.zero")
+    assert finding["severity"] == "warning"
+    assert finding["found"] == [f"{FIT}/00000.npy", "ego/aria01/calib/00000.txt"]  # pictures are not needed
+    assert f"frames count from 1: {FIT}/00000.npy and 1 more file" in finding["message"]
+
+
+def test_numbers_of_six_digits_are_said_to_be_left_out(take_folder, tmp_path):
+    for folder in (FIT, "processed_data/poses2d/cam01/rgb"):
+        for path in (take_folder / folder).iterdir():
+            path.rename(path.with_name(f"0{path.name}"))
+    said = f"expected five digits (00001, 00002, ...): {FIT} 6 (000001.npy), processed_data/poses2d/cam01/rgb 6 (000001"
+    assert said in outcomes_with_a_good_take(tmp_path)[TAGGING]
+
+
+def _write_in_calibrations(take_folder, line, column, text):
+    """Replaces one number in every calibration of aria02."""
+    for path in (take_folder / "ego/aria02/calib").iterdir():
+        lines = [row.split() for row in path.read_text().splitlines()]
+        lines[line][column] = text
+        path.write_text("\n".join(map(" ".join, lines)))
+
+
+@pytest.mark.parametrize(
+    "line, column, text, message",
+    [
+        (2, 0, "0.0", "line 3: focal length 0.0, expected 1 px or more"),
+        (4, 0, "-240", "line 5: focal length -240.0, expected 1 px or more"),
+        (6, 3, "1e200", "line 7: expected 15 finite numbers up to 100000, found 1e+200"),
+        (3, 9, "1e300", "line 4: expected 12 finite numbers up to 100000, found 1e+300"),
+    ],
+)
+def test_impossible_lenses_cost_an_aria_its_cameras_not_the_take(take_folder, tmp_path, line, column, text, message):
+    _write_in_calibrations(take_folder, line, column, text)
+    sequence = convert_raw(tmp_path)
+    assert len(sequence.frame) == 6 and sequence.person == ["aria01", "aria02"]
+    assert not [name for name in sequence.camera if name.startswith("aria02")]
+    assert f"ego/aria02/calib/00001.txt, {message}" in messages(sequence, "ego_camera.unreadable", "error")
 
 
 def test_calibration_of_seven_lines_costs_its_frame(take_folder, tmp_path):

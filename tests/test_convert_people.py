@@ -250,7 +250,6 @@ def test_everything_else_on_disk_is_ignored(tmp_path, take, sequence):
     for extra in (
         "exo/mobile/images/00001.jpg",
         "ego/notes.txt",
-        "processed_data/fit_poses3d/00000.npy",
         "processed_data/fit_poses3d/readme.txt",
         "processed_data/fit_poses3d/00001.npy.tmp",
         "processed_data/smpl/00001.npy",

@@ -1,11 +1,13 @@
 """`python tools/convert.py egohumans`: exit status, messages, and no need of torch."""
 
+import os
 import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_tool
 from converted_take import TAGGING
+from raw_archive import files_of, under, write_archive
 from raw_take import RawTake
 
 from finepose_mp import schema
@@ -32,6 +34,51 @@ def test_failed_take_is_named_and_changes_the_exit_status(tmp_path):
     result = run(tmp_path, "--raw", "raw", "--out", "out.h5")
     assert result.returncode == 1
     assert "FAILED 01_tagging/002_tagging" in result.stdout and "fit_poses3d" in result.stdout
+
+
+def test_what_looks_like_a_take_and_is_not_used_is_named(tmp_path, monkeypatch, capsys):
+    raw = tmp_path / "raw"
+    folder = RawTake().write(raw / TAGGING)
+    for place in ("more/003_tagging", "01_tagging/002_tagging (1)", "001_soccer"):
+        RawTake().write(raw / place)
+    (raw / "01_tagging-2024-002.zip").write_bytes(b"PK\3\4xxxx")
+    (raw / "01_tagging/002_tagging.tar.bz2").write_bytes(b"BZh91AY")
+    write_archive(raw / "more/004_tagging.tar.gz", under("004_tagging", files_of(folder)))
+    (raw / "again").symlink_to(raw / "01_tagging")
+    (raw / "benchmark/01_tagging/001_tagging/coco").mkdir(parents=True)
+    how = ("convert.py", "egohumans", "--raw", raw, "--out", tmp_path / "out.h5")
+    status, printed, _ = run_tool(monkeypatch, capsys, *how)
+    report = (tmp_path / "out.findings.md").read_text()
+    named = {
+        "001_soccer": "move or rename it",
+        "01_tagging-2024-002.zip": "is a zip file, which is not read; unpack it there",
+        "01_tagging/002_tagging (1)": "move or rename it",
+        "01_tagging/002_tagging.tar.bz2": "is a bzip2 file, which is not read",
+        "more/003_tagging": "move or rename it",
+        "more/004_tagging.tar.gz": "move or rename it",
+    }
+    lines = [line for line in printed.splitlines() if "FAILED" in line]
+    assert status == 1 and len(lines) == len(named) and f"{len(named)} left out" in report
+    for name, advice in named.items():
+        (line,) = [line for line in lines if f"FAILED {name}: " in line]
+        assert f"{raw}/{name}" in line and advice in line
+        assert f"* **{name}**" in report
+    for name in (tmp_path / "raw" / "more").iterdir():
+        name.rename(raw / "01_tagging" / name.name)
+    run_tool(monkeypatch, capsys, *how, "--resume")
+    with schema.open_file(tmp_path / "out.h5") as file:
+        assert schema.sequence_names(file) == [f"01_tagging/{n}_tagging" for n in ("001", "003", "004")]
+
+
+def test_names_of_files_that_are_no_text(tmp_path):
+    raw = tmp_path / os.fsdecode(b"raw_\xe9")
+    files = files_of(RawTake().write(raw / TAGGING))
+    write_archive(raw / "01_tagging/002_tagging.tar.gz", under("002_tagging", files))
+    (raw / "01_tagging/003_tagging").mkdir()
+    result = run(tmp_path, "--raw", raw, "--out", "out.h5")
+    assert result.returncode == 1, result.stderr
+    assert "out.h5: 2 sequences" in result.stdout and "raw_\\udce9/01_tagging/003_tagging" in result.stdout
+    assert "raw_\\udce9/01_tagging/003_tagging" in (tmp_path / "out.findings.md").read_text()
 
 
 @pytest.mark.parametrize(

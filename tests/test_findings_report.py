@@ -10,7 +10,7 @@ from raw_take import RawTake
 from finepose_mp.preprocessing.conversion import Outcome
 from finepose_mp.preprocessing.egohumans.findings import CHECKS
 from finepose_mp.preprocessing.findings import Findings
-from finepose_mp.preprocessing.findings_report import findings_report, report_path
+from finepose_mp.preprocessing.findings_report import findings_report, report_path, write_report
 
 
 def outcomes() -> list[Outcome]:
@@ -60,6 +60,16 @@ def test_tables_have_as_many_cells_as_titles():
 
 def test_order_of_outcomes_does_not_matter():
     assert findings_report(reversed(outcomes())) == findings_report(outcomes())
+
+
+def test_names_that_are_no_unicode_are_written_as_they_can_be(tmp_path):
+    findings = Findings()
+    findings.add("people.unknown_name", "warning", "fit_poses3d names b\udc80", person="b\udc80", found=["b\udc80"])
+    assert findings.items[0]["message"] == "fit_poses3d names b\\udc80", "a finding is printed, too"
+    failed = Outcome("01_tagging/003_tagging", "raw/\udcff", error="raw/\udcff is empty")
+    path = write_report(tmp_path / "x.h5", [Outcome("a", "raw/a", findings=findings.items), failed])
+    text = path.read_text(encoding="utf-8")
+    assert "names b\\udc80" in text and "raw/\\udcff is empty" in text
 
 
 def test_report_lies_beside_the_file():

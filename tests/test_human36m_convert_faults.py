@@ -95,6 +95,32 @@ def test_a_tree_with_other_arrays_is_reported(tmp_path, name, shape, message):
     assert re.search(message, convert(raw, tmp_path)["S9/Photo"].error)
 
 
+def add_notes_of_macos(raw):
+    """A file "._name" beside every file, as macOS leaves them on disks of others and in archives."""
+    for path in [path for path in raw.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+
+
+@pytest.mark.parametrize("kind", ["official", "community", "baseline"])
+def test_the_notes_that_macos_puts_beside_files_are_no_files(tmp_path, kind):
+    raw, lengths = tmp_path / "raw", {GOOD: 5, BAD: 5}
+    match kind:
+        case "official":
+            synthetic.write_official(raw, lengths, with_d2=True)
+        case "community":
+            synthetic.write_community(raw / "data_3d_h36m.npz", lengths)
+        case "baseline":
+            synthetic.write_baseline(raw, lengths, with_detections=True)
+    add_notes_of_macos(raw)
+    assert {name: outcome.error for name, outcome in convert(raw, tmp_path).items()} == dict.fromkeys(
+        ["S5/Smoking", "S9/Photo"]
+    )
+    if kind == "baseline":
+        tree = detections.open_source(raw)
+        (found,) = (tree.of_clip(facts.find_clip(*clip)) for clip in [BAD])
+        assert len(found.files) == 4 and "._" not in tree.fingerprint()
+
+
 def test_joints_that_are_not_finite_are_missing(tmp_path):
     raw = synthetic.write_official(tmp_path / "raw", {GOOD: 5})
     poses = synthetic.make_poses(*GOOD, 5)

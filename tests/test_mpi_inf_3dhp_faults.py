@@ -51,6 +51,17 @@ def test_a_broken_sequence_is_reported_and_the_others_are_converted(tmp_path):
         assert schema.sequence_names(file) == ["TS1"]
 
 
+def test_the_notes_that_macos_puts_beside_files_are_no_files(tmp_path):
+    raw = tmp_path / "raw"
+    write_test(raw / "TS1" / "annot_data.mat", make_test("TS1"))
+    write_community(raw / "data_train_3dhp.npz", {"S1/Seq1": training(20)}, "metric")
+    for path in [path for path in raw.rglob("*.*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    (raw / "._TS2_annot_data.mat").write_bytes(b"\0\5\26\7")
+    found = outcomes_of(raw, tmp_path / "out.h5")
+    assert {name: outcome.error for name, outcome in found.items()} == {"S1/Seq1": None, "TS1": None}
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import subprocess
 import tarfile
 import threading
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from raw_archive import add, write_archive
 
-from finepose_mp.preprocessing.tar_stream import ArchiveCutError, ArchiveError, members
+from finepose_mp.preprocessing.tar_stream import ArchiveCutError, ArchiveError, is_archive_name, members
 
 FILES = {
     "a/short.txt": b"hello",
@@ -52,6 +53,62 @@ def test_an_archive_is_read_forwards_only(tmp_path):
     writer.join()
 
 
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda first, second: first + second,
+        lambda first, second: gzip.compress(first) + gzip.compress(second),
+        lambda first, second: gzip.compress(first + bytes(512 * 50) + second),
+        lambda first, second: first + second[: second.rindex(b"z") + 1] + bytes(512),  # a short end mark
+    ],
+)
+def test_archives_put_end_to_end_are_all_read(tmp_path, pack):
+    first = write_archive(tmp_path / "a.tar", FILES, mode="w").read_bytes()
+    second = write_archive(tmp_path / "b.tar", {"second": b"z" * 512}, mode="w").read_bytes()
+    (tmp_path / "x.tar").write_bytes(pack(first, second))
+    assert contents(tmp_path / "x.tar") == FILES | {"second": b"z" * 512}
+
+
+@pytest.mark.parametrize(
+    "rest", [b"x", b"garbage" * 1000, bytes(5000) + b"x" * 512, gzip.compress(b"one more", mtime=0)]
+)
+@pytest.mark.parametrize("compress", [gzip.compress, bytes])
+def test_what_is_no_archive_after_the_end_of_one_is_named(tmp_path, rest, compress):
+    (tmp_path / "x.tar").write_bytes(compress(write_archive(tmp_path / "a.tar", FILES, mode="w").read_bytes() + rest))
+    seen = []
+    with pytest.raises(ArchiveError, match=r"x\.tar: damaged, the header at \d+, after an end mark, is none"):
+        seen.extend(member.path for member in members(tmp_path / "x.tar"))
+    assert seen == list(FILES)
+
+
+@pytest.mark.parametrize(
+    "form", ["--format=pax --sparse-version=1.0", "--format=pax --sparse-version=0.1", "--format=gnu"]
+)
+def test_files_stored_without_their_holes_are_marked_under_their_own_names(tmp_path, form):
+    (tmp_path / "before").write_bytes(b"b")
+    (tmp_path / "whole").write_bytes(b"w" * 600)
+    with open(tmp_path / "holes", "wb") as file:
+        for k in range(40):  # more than fit into the first block of GNU's list of pieces
+            file.seek(k * 65536)
+            file.write(b"h" * 4096)
+    if (tmp_path / "holes").stat().st_blocks * 512 > 40 * 65536 // 2:
+        pytest.skip("the disk of the temporary folder keeps no holes")
+    command = ["tar", "-cSf", tmp_path / "x.tar", *form.split(), "-C", tmp_path, "before", "holes", "whole"]
+    subprocess.run(command, check=True)
+    found = [(member.path, member.is_sparse) for member in members(tmp_path / "x.tar")]
+    assert found == [("before", False), ("holes", True), ("whole", False)]
+    assert [member.read() for member in members(tmp_path / "x.tar") if member.path == "whole"] == [b"w" * 600]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.tar", "001_tagging.TAR.GZ", "a.tgz", "a.tar (1).gz", "a.tar.gz.1", "a.tar.gz.part", "01-002.zip", "a.tar.bz2"],
+)
+def test_names_of_archives(name):
+    assert is_archive_name(name) and not is_archive_name(f"._{name}") and not is_archive_name(f"{name}.md5")
+    assert not is_archive_name("cameras.txt") and not is_archive_name("targz") and not is_archive_name(".tar")
+
+
 def test_links_and_folders_say_what_they_are(tmp_path):
     path = tmp_path / "x.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
@@ -71,7 +128,10 @@ def test_links_and_folders_say_what_they_are(tmp_path):
         (b"", "empty file"),
         (b"<!DOCTYPE html><html><body>Quota exceeded</body></html>", "web page"),
         (b"\n\n<HTML>sign in</HTML>" + bytes(600), "web page"),
-        (b"PK\x03\x04" + bytes(600), "neither a gzip nor a tar"),
+        (b"PK\x03\x04" + bytes(600), "is a zip file, which is not read; unpack it there or pack it again"),
+        (b"BZh91AY&SY" + bytes(600), "is a bzip2 file"),
+        (b"\xfd7zXZ\0" + bytes(600), "is an xz file"),
+        (b"\0\5\26\7" + bytes(600), "neither a gzip nor a tar.*download it again"),
     ],
 )
 def test_what_is_no_archive_is_named(tmp_path, content, message):

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from finepose_mp.preprocessing.conversion import ConversionError, Outcome
 from finepose_mp.preprocessing.egohumans import dataset as egohumans
 from finepose_mp.preprocessing.egohumans.catalogue import load_catalogue, released
+from finepose_mp.preprocessing.egohumans.discovery import find_misplaced
 from finepose_mp.preprocessing.egohumans.findings import CHECKS
 from finepose_mp.preprocessing.findings_report import write_report
 from finepose_mp.preprocessing.human36m import dataset as human36m
@@ -120,10 +121,12 @@ def _job_count(text: str) -> int:
 def _convert_egohumans(arguments: argparse.Namespace) -> list[Outcome]:
     catalogue = load_catalogue(arguments.catalogue) if arguments.catalogue else released()
     takes = egohumans.find_takes(arguments.raw, catalogue)
+    misplaced = find_misplaced(arguments.raw, takes)
     with _progress(catalogue.dataset, len(takes)) as show:
-        return egohumans.convert(
+        outcomes = egohumans.convert(
             takes, arguments.out, on_take=show, catalogue=catalogue, benchmark=arguments.benchmark, **_how(arguments)
         )
+    return outcomes + [Outcome(name, str(arguments.raw / name), error=error) for name, error in misplaced.items()]
 
 
 def _convert_human36m(arguments: argparse.Namespace) -> list[Outcome]:
@@ -195,4 +198,5 @@ def _print_summary(outcomes: list[Outcome], out: Path) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text; stderr is like that by itself
     sys.exit(main())

@@ -4,6 +4,7 @@ Members come in any order and at any depth. Of those that a conversion needs (a 
 archive) the content goes to a spool, a nameless temporary file; of images only the first one's head is kept.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -57,9 +58,13 @@ class SpooledTake:
             raise TakeError(f"{path} was passed over when {self.location} was streamed")
         return head[:size]
 
-    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
-        """The whole content of one file of a folder after the other. Raises as `read`."""
-        return (self.read(f"{folder}/{name}") for name in names)
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes | OSError]:
+        """The whole content of one file of a folder after the other, or why it cannot be read."""
+        for path in (f"{folder}/{name}" for name in names):
+            is_file = path in self._places
+            yield (
+                self.read(path) if is_file else OSError(errno.EINVAL, "a folder, pipe or device, expected a file", path)
+            )
 
     def take_in(self, folder: str, name: str, member: Member) -> None:
         """Notes a member under its folder in the take and its name, and keeps what is needed of its content."""
@@ -72,7 +77,7 @@ class SpooledTake:
                 self.repeated.append(path)  # an archive that was appended to; its last copy counts, as in unpacking
             self._places[path] = (self._spool.tell(), member.size)
             self._spool.write(member.read())
-        elif is_image(path) and (folder not in self._heads or path <= self._heads[folder][0]):
+        elif is_image(path) and _is_frame(name) and (folder not in self._heads or path <= self._heads[folder][0]):
             self._heads[folder] = (path, member.read(IMAGE_HEAD_BYTES))
 
     def _note(self, folder: str, name: str) -> None:
@@ -81,6 +86,11 @@ class SpooledTake:
             known.add(name)
             if folder:
                 self._note(*_split(folder))
+
+
+def _is_frame(image: str) -> bool:
+    """Whether an image is named like one of a frame, which start at 00001.jpg; not hidden ones, nor 00000.jpg."""
+    return re.fullmatch(r"[0-9]{5}\.jpg", image) is not None and image != "00000.jpg"
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -182,6 +192,8 @@ class _Pass:
 def _refusal(member: Member) -> str | None:
     if member.link_to is not None:
         return f"a link to {member.link_to!r}"
+    if member.is_sparse:
+        return "a sparse file; pack it again without -S"
     if member.path.startswith("/"):
         return "an absolute path"
     return "leads out of its folder" if ".." in member.path.split("/") else None
@@ -227,4 +239,4 @@ def _anchor(parts: list[str]) -> int | None:
 
 def stem(archive: Path) -> str:
     """An archive's name without its ending."""
-    return re.sub(r"(\.tar\.gz|\.tgz|\.tar)$", "", archive.name)
+    return re.sub(r"(\.tar\.gz|\.tgz|\.tar)$", "", archive.name, flags=re.IGNORECASE)

@@ -118,7 +118,7 @@ def read_calibrations(reader: TakeReader, aria: str, findings: Findings) -> Cali
     numbers: dict[int, list[float]] = {}
     damaged: dict[int, str] = {}
     folder = f"ego/{aria}/calib"
-    for frame, path, data in reader.frames(folder, ".txt"):
+    for frame, path, data in reader.frames(folder, ".txt", damaged):
         try:
             numbers[frame] = parse_calibration(data, path)
         except DamagedFileError as error:
@@ -137,11 +137,16 @@ def read_calibrations(reader: TakeReader, aria: str, findings: Findings) -> Cali
 def _problems(content: np.ndarray, poses: np.ndarray) -> dict[int, str]:
     """What is wrong with numbers (n, 3, 27) and the poses (n, 3, 3, 4) in them, by position: ends of messages."""
     problems = {}
-    not_finite = ~np.isfinite(content)
-    for i in np.flatnonzero(not_finite.any(axis=(1, 2))):
-        lens, column = np.argwhere(not_finite[i])[0]
+    wrong = ~(np.abs(content) <= rig.LARGEST_NUMBER)  # NaN compares false
+    for i in np.flatnonzero(wrong.any(axis=(1, 2))):
+        lens, column = np.argwhere(wrong[i])[0]
         line, count = 3 + 2 * lens + (column >= 15), 12 if column >= 15 else 15
-        problems[int(i)] = f", line {line}: expected {count} finite numbers, found {content[i, lens, column]}"
+        found = f"found {content[i, lens, column]}"
+        problems[int(i)] = f", line {line}: expected {count} finite numbers up to {rig.LARGEST_NUMBER:.0f}, {found}"
+    focal = content[..., 0]
+    for i, lens in np.argwhere(focal < rig.SHORTEST_FOCAL_PX):
+        text = f", line {3 + 2 * lens}: focal length {focal[i, lens]}, expected {rig.SHORTEST_FOCAL_PX:.0f} px or more"
+        problems.setdefault(int(i), text)
     determinants = np.linalg.det(np.nan_to_num(poses[..., :3]))
     for i in np.flatnonzero(~(np.abs(determinants - 1) <= DETERMINANT_TOLERANCE).all(axis=1)):
         text = f": camera poses with determinants {determinants[i].round(4)}, expected rotations"

@@ -23,6 +23,7 @@ class ColmapCamera:
     model: str
     image_size: tuple[int, int]  # width, height
     params: np.ndarray
+    line: int  # its number, for messages
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def parse_cameras(data: bytes, name: str) -> dict[int, ColmapCamera]:
             params = np.array(words[4:], dtype=np.float64)
         except (ValueError, IndexError) as error:
             raise _damaged(name, number, line, "CAMERA_ID MODEL WIDTH HEIGHT PARAMS...") from error
-        cameras[camera_id] = ColmapCamera(camera_id, words[1], (width, height), params)
+        cameras[camera_id] = ColmapCamera(camera_id, words[1], (width, height), params, number)
     if not cameras:
         raise DamagedFileError(f"{name}: no camera in it")
     return cameras

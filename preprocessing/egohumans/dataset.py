@@ -49,7 +49,7 @@ def convert(
         BenchmarkError: no benchmark files in that folder.
         Others: see `conversion.convert`.
     """
-    catalogue, out = catalogue or released(), Path(out)
+    catalogue, out = catalogue or released(), Path(os.path.realpath(out))  # scratch beside the file, not a link to it
     works = [_work(take, out.parent, catalogue) for take in takes]
     if benchmark is not None:
         Benchmark(benchmark)  # complains before anything is read
@@ -72,11 +72,14 @@ def read_without_parsing(take: FoundTake | FoundArchive) -> int:
     """Number of bytes of a take's files, all read with what Python brings along, and nothing else done.
 
     This is what conversion cannot be much faster than: of a folder every needed file and the head of an image a camera,
-    with `open`; of an archive all there is, with `tarfile`.
+    with `open`; of an archive all there is, with `tarfile`. Raises TakeError where that cannot.
     """
     if isinstance(take, FoundArchive):
-        with tarfile.open(take.path) as archive:
-            return sum(len(archive.extractfile(member).read()) for member in archive if member.isfile())
+        try:
+            with tarfile.open(take.path) as archive:
+                return sum(len(archive.extractfile(member).read()) for member in archive if member.isfile())
+        except tarfile.TarError as error:
+            raise TakeError(f"{take.path}: {error}; leave it out to measure the others") from error
     return sum(_read(path, size) for path, size in _needed(take.folder))
 
 
@@ -117,7 +120,9 @@ def _read_archive(archive: FoundArchive, scratch: Path, catalogue: Catalogue) ->
     """The takes of an archive one after the other, and outcomes of those that cannot be had."""
     with archives.streamed(archive.path, scratch) as content:
         if not content.takes:
-            raise content.cut or TakeError(f"{archive.path}: no take in it, no folder like 001_tagging/processed_data")
+            refused = f"; {content.refusals()}" if content.refused else ""
+            message = f"{archive.path}: no take in it, no folder like 001_tagging/processed_data{refused}"
+            raise content.cut or TakeError(message)
         for found in content.takes:
             facts = facts_of(found.take_folder, found.scene_folder or archive.path.parent.name, catalogue)
             name = facts.name if facts is not None else f"{archive.name}: {found.take_folder}"

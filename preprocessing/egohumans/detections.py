@@ -6,7 +6,7 @@ from finepose_mp.preprocessing.egohumans.layouts import Batch, LayoutReader, Par
 from finepose_mp.preprocessing.egohumans.people import JOINT_COUNT
 from finepose_mp.preprocessing.egohumans.rig import TakeCamera, frame_blocks
 from finepose_mp.preprocessing.egohumans.source import TakeReader
-from finepose_mp.preprocessing.findings import Findings, report_unreadable
+from finepose_mp.preprocessing.findings import Findings, count_of, report_unreadable
 from finepose_mp.preprocessing.unpickling import DamagedFileError, load_npy
 
 FOLDER = "processed_data/poses2d"
@@ -16,6 +16,9 @@ KEYPOINT_COUNTS = (17, 133)
 
 # No detector answers this far outside an image: such a number has gone wrong.
 FARTHEST_PX = 1e5
+
+# Of the frames: people may be in view for a moment, far away or hidden, and never be detected.
+MIN_IN_VIEW = 0.1
 
 
 def parse_detections(data: bytes, name: str) -> Parts:
@@ -74,7 +77,7 @@ def read_detections(
     ignored: dict[str, list[int]] = {}
     damaged: dict[int, str] = {}
     folder = detections_folder(camera)
-    for files in batches_of_files(reader.frames(folder, ".npy")) if folder else ():
+    for files in batches_of_files(reader.frames(folder, ".npy", damaged)) if folder else ():
         batches, damage = _LAYOUTS.read(files)
         damaged |= damage
         for batch in batches:
@@ -87,13 +90,23 @@ def read_detections(
         message = f"detections of {person} in {camera.name} ignored: {person} {reason}"
         findings.add("detections.ignored", "info", message, camera=camera.name, person=person, frames=where)
     pixels, scores = np.empty((*keypoints.shape[:-1], 2), np.float32), np.empty(keypoints.shape[:-1], np.float32)
+    wrong = np.zeros(len(frames), int)
     for block in frame_blocks(len(frames)):
         found = keypoints[block]
-        _clear_unusable(found)
+        wrong[block] = _clear_unusable(found).sum(axis=(1, 2))
         u, v, score = np.moveaxis(found, -1, 0)
         is_detected = (u != 0) | (v != 0) | (score != 0)
         pixels[block][..., 0], pixels[block][..., 1] = np.where(is_detected, (u, v), np.nan)
         scores[block] = score
+    if wrong.any():
+        message = (
+            f"{count_of(int(wrong.sum()), 'keypoint')} in {folder} are no positions (not finite, or {FARTHEST_PX:.0f} "
+            "px and more); stored as none. Get these files again, or see what wrote them"
+        )
+        where = frames[wrong > 0]
+        findings.add(
+            "detections.no_position", "error", message, camera=camera.name, frames=where, found=int(wrong.sum())
+        )
     return pixels, scores
 
 
@@ -125,15 +138,21 @@ def _take_batch(
 def _best(entries: list[np.ndarray]) -> np.ndarray:
     """Of several detections (n, 17, 3) of one person, in every frame the one with the highest mean score."""
     stacked = np.stack(entries, axis=1).astype(np.float64)
-    _clear_unusable(stacked)
-    return stacked[np.arange(len(stacked)), stacked[..., 2].mean(axis=-1).argmax(axis=1)]
+    usable = stacked.copy()
+    _clear_unusable(usable)
+    return stacked[np.arange(len(stacked)), usable[..., 2].mean(axis=-1).argmax(axis=1)]
 
 
-def _clear_unusable(keypoints: np.ndarray) -> None:
-    """Sets to zero, in (..., 17, 3), what has gone wrong as a number, and people without any positive score."""
+def _clear_unusable(keypoints: np.ndarray) -> np.ndarray:
+    """Sets to zero, in (..., 17, 3), what has gone wrong as a number, and people without any positive score.
+
+    Returns a mask (..., 17) of what has gone wrong.
+    """
     u, v, score = np.moveaxis(np.abs(keypoints), -1, 0)
-    keypoints[~((u < FARTHEST_PX) & (v < FARTHEST_PX) & (score < FARTHEST_PX))] = 0.0  # NaN compares false
+    wrong = ~((u < FARTHEST_PX) & (v < FARTHEST_PX) & (score < FARTHEST_PX))  # NaN compares false
+    keypoints[wrong] = 0.0
     keypoints[~(keypoints[..., 2] > 0).any(axis=-1)] = 0.0
+    return wrong
 
 
 def detections_folder(camera: TakeCamera) -> str | None:
@@ -141,6 +160,33 @@ def detections_folder(camera: TakeCamera) -> str | None:
     if camera.kind == "ego_slam":
         return None
     return f"{FOLDER}/{camera.wearer or camera.name}/rgb"
+
+
+def check_anybody(
+    reader: TakeReader,
+    camera: TakeCamera,
+    scores: np.ndarray,
+    in_view: np.ndarray,
+    frames: np.ndarray,
+    findings: Findings,
+) -> None:
+    """Reports a camera with files of detections in which, by their scores (T, P, 17), there is nobody at all.
+
+    That is a warning where people are in view, (T,), in a tenth of the frames or more. Files in which numbers have gone
+    wrong, and unreadable ones, are reported already.
+    """
+    folder = detections_folder(camera)
+    if folder is None or scores.any():
+        return
+    count = int(np.isin(frames, reader.frame_numbers(folder, ".npy")).sum())
+    explained = {item["check"] for item in findings.items if item.get("camera") == camera.name}
+    if not count or explained & {"detections.unreadable", "detections.no_position"}:
+        return
+    seen = int(in_view.sum())
+    is_odd = seen >= MIN_IN_VIEW * len(frames)
+    message = f"{camera.name}: nobody detected in {count_of(count, 'file')} of {folder}; people are in its view in "
+    message += f"{seen} of {len(frames)} frames" + (": was the detector run? Get the folder again" if is_odd else "")
+    findings.add("detections.nobody", "warning" if is_odd else "info", message, camera=camera.name, found=count)
 
 
 def check_detections(reader: TakeReader, rig: list[TakeCamera], frames: np.ndarray, findings: Findings) -> None:

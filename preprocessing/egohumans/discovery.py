@@ -1,5 +1,6 @@
 """Where the takes of a raw EgoHumans download are: folders, archives, or a mixture of both."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,10 @@ class FoundTake:
 
 @dataclass(frozen=True)
 class FoundArchive:
-    """An archive; which takes are in it shows when it is read. `name` is that of the take it is named after."""
+    """An archive, or what is named like one; what is in it shows when it is read.
+
+    `name` is that of the take it is named after, or else its path in the raw folder.
+    """
 
     path: Path
     name: str
@@ -55,7 +59,7 @@ def find_takes(raw: Path, catalogue: Catalogue | None = None) -> list[FoundTake 
     """
     raw, catalogue = Path(raw).absolute(), catalogue or released()
     if raw.is_file() and is_archive_name(raw.name):
-        return [_archive(raw, catalogue)]
+        return [_archive(raw, raw.parent, catalogue)]
     if not raw.is_dir():
         raise RawDataError(f"no raw EgoHumans data at {raw}: there is no such folder.\n{how_to_get_data()}")
     for level in (_content_of_root, _take_itself):
@@ -63,6 +67,24 @@ def find_takes(raw: Path, catalogue: Catalogue | None = None) -> list[FoundTake 
         if any(isinstance(item, FoundArchive) or _is_take(item.folder) for item in found):
             return found  # with the empty ones, which are reported as failed
     raise RawDataError(_explain_nothing_found(raw))
+
+
+def find_misplaced(raw: Path, found: list[FoundTake | FoundArchive]) -> dict[str, str]:
+    """What looks like a take or an archive below `raw`, and is not in `found`: path in `raw` -> what to do about it.
+
+    Within limits of depth and number of folders. Nothing is looked for in takes, nor twice where links lead.
+    """
+    raw = Path(raw).absolute()
+    used = {os.path.realpath(item.path if isinstance(item, FoundArchive) else item.folder) for item in found}
+    if os.path.realpath(raw) in used:
+        return {}
+    return {
+        str(path.relative_to(raw)): f"{path} was not used, for its place or its name is not a take's; move or rename "
+        f"it, so that it is like {raw}/01_tagging/001_tagging or {raw}/01_tagging/001_tagging.tar.gz"
+        for folder in _tree(raw)
+        for path in (*filter(_is_like_take, _folders(folder)), *_archives(folder))
+        if os.path.realpath(path) not in used
+    }
 
 
 def facts_of(take_folder: str, folder_around: str, catalogue: Catalogue) -> Take | None:
@@ -93,7 +115,9 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _archives(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if is_archive_name(entry.name) and entry.is_file())
+    """Files that are named like archives, or like takes: some downloads come without an ending."""
+    named_so = (entry for entry in path.iterdir() if is_archive_name(entry.name) or TAKE_FOLDER.fullmatch(entry.name))
+    return sorted(entry for entry in named_so if entry.is_file())
 
 
 def _is_take(folder: Path) -> bool:
@@ -102,13 +126,18 @@ def _is_take(folder: Path) -> bool:
     return is_named_so and any((folder / part).is_dir() for part in TAKE_PARTS)
 
 
+def _is_like_take(folder: Path) -> bool:
+    """Whether a folder is a take, or could be one under another name."""
+    return _is_take(folder) or (folder / "processed_data").is_dir()
+
+
 def _content_of_root(root: Path, catalogue: Catalogue) -> Iterator[FoundTake | FoundArchive]:
     """What lies in `root` itself, should it be a big sequence or a heap of archives, and in its big sequences."""
     for folder in (root, *(child for child in _folders(root) if SCENE_FOLDER.fullmatch(child.name))):
         for child in _folders(folder):
             yield from _take_itself(child, catalogue)
         for path in _archives(folder):
-            yield _archive(path, catalogue)
+            yield _archive(path, root, catalogue)
 
 
 def _take_itself(folder: Path, catalogue: Catalogue) -> Iterator[FoundTake]:
@@ -118,10 +147,10 @@ def _take_itself(folder: Path, catalogue: Catalogue) -> Iterator[FoundTake]:
             yield FoundTake(folder, facts)
 
 
-def _archive(path: Path, catalogue: Catalogue) -> FoundArchive:
+def _archive(path: Path, root: Path, catalogue: Catalogue) -> FoundArchive:
     name = stem(path)
     facts = facts_of(name, path.parent.name, catalogue) if TAKE_FOLDER.fullmatch(name) else None
-    return FoundArchive(path, facts.name if facts is not None else path.name)
+    return FoundArchive(path, facts.name if facts is not None else str(path.relative_to(root)))
 
 
 def _explain_nothing_found(raw: Path) -> str:
@@ -136,18 +165,27 @@ def _explain_nothing_found(raw: Path) -> str:
 
 def _root_below(raw: Path) -> Path | None:
     """The folder of big sequences in the tree below `raw`, found from a take in it; breadth first, within limits."""
-    level, visited = [raw], 0
+    for folder in _tree(raw):
+        if any(_is_take(child) for child in _folders(folder)) or _archives(folder):
+            return folder.parent if SCENE_FOLDER.fullmatch(folder.name) else folder
+    return None
+
+
+def _tree(top: Path) -> Iterator[Path]:
+    """`top` and the folders below it that can be read, but no takes; breadth first, within limits, each once."""
+    level, seen = [top], set()
     for _ in range(_SEARCH_DEPTH):
         following: list[Path] = []
         for folder in level:
-            if any(_is_take(child) for child in _folders(folder)) or _archives(folder):
-                return folder.parent if SCENE_FOLDER.fullmatch(folder.name) else folder
-            following += _folders(folder)
-        visited += len(level)
-        if visited > _SEARCH_FOLDERS:
-            return None
+            identity = os.path.realpath(folder)
+            if identity in seen or not os.access(folder, os.R_OK | os.X_OK):
+                continue
+            seen.add(identity)
+            yield folder
+            following += [child for child in _folders(folder) if not _is_like_take(child)]
+        if len(seen) > _SEARCH_FOLDERS:
+            return
         level = following
-    return None
 
 
 def _root_above(raw: Path) -> Path | None:

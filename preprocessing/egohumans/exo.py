@@ -27,6 +27,8 @@ QUATERNION_TIMES_USUAL = 100.0
 MANUAL_SHEAR_TOLERANCE = 0.05
 MANUAL_ORTHONORMAL_TOLERANCE = 1e-4  # 0.2 px; four digits of every entry
 
+LARGEST_IMAGE_PX = 65535  # along a side, as a JPEG can say it
+
 CAMERA_FOLDER = re.compile(r"cam\d{2}")
 _NAMED_FOLDER = re.compile(r"(cam|aria)\d{2}")
 
@@ -117,9 +119,11 @@ def _read_camera(
     model, count = colmap.LENS_MODELS.get(lens.model, (None, 0))
     if model is None or len(lens.params) != count or not np.isfinite(lens.params).all():
         raise ValueError(
-            f"{WORKPLACE}/cameras.txt gives it {lens.model} with {len(lens.params)} parameters {lens.params.tolist()}, "
-            f"expected {' or '.join(f'{known} with {n}' for known, (_, n) in colmap.LENS_MODELS.items())}"
+            f"{WORKPLACE}/cameras.txt, line {lens.line} gives it {lens.model} with {len(lens.params)} parameters "
+            f"{lens.params.tolist()}, expected "
+            + " or ".join(f"{known} with {n}, all finite" for known, (_, n) in colmap.LENS_MODELS.items())
         )
+    _check_lens_is_possible(lens)
     if _is_manual(reader, name, facts, findings):
         colmap_to_camera = _manual_pose(reader, name, findings)[None]
     else:
@@ -130,6 +134,18 @@ def _read_camera(
     world_to_camera = static_pose(poses, name, findings)
     camera = Camera(model, lens.params, lens.image_size, world_to_camera)
     return rig.TakeCamera(name, "exo", "", camera, f"exo/{name}/images")
+
+
+def _check_lens_is_possible(lens: colmap.ColmapCamera) -> None:
+    """Raises ValueError when the image or its lens can be no camera's."""
+    where, (width, height) = f"{WORKPLACE}/cameras.txt, line {lens.line}", lens.image_size
+    if not (1 <= width <= LARGEST_IMAGE_PX and 1 <= height <= LARGEST_IMAGE_PX):
+        raise ValueError(f"{where}: images of {width}x{height} px, expected 1 to {LARGEST_IMAGE_PX} along each side")
+    if (lens.params[:2] < rig.SHORTEST_FOCAL_PX).any() or (np.abs(lens.params) > rig.LARGEST_NUMBER).any():
+        raise ValueError(
+            f"{where}: parameters {lens.params.tolist()}, expected two focal lengths of {rig.SHORTEST_FOCAL_PX:.0f} px "
+            f"or more first, and none beyond {rig.LARGEST_NUMBER:.0f}"
+        )
 
 
 def _lens(name: str, images: list[colmap.RegisteredImage], found: _Colmap, findings: Findings) -> colmap.ColmapCamera:

@@ -86,7 +86,7 @@ def read_poses(reader: TakeReader, folder: str, findings: Findings) -> PoseFolde
     numbers = reader.frame_numbers(folder, ".npy")
     people: dict[str, np.ndarray] = {}
     damaged: dict[int, str] = {}
-    for files in batches_of_files(reader.frames(folder, ".npy")):
+    for files in batches_of_files(reader.frames(folder, ".npy", damaged)):
         batches, damage = _LAYOUTS.read(files)
         damaged |= damage
         for batch in batches:

@@ -15,6 +15,10 @@ from finepose_mp.preprocessing.findings import Findings
 PLACES = ("nowhere", "in_view", "behind", "beyond_lens", "outside_image", "outside_circle")
 NOWHERE, IN_VIEW, BEHIND, BEYOND_LENS, OUTSIDE_IMAGE, OUTSIDE_CIRCLE = np.arange(len(PLACES), dtype=np.uint8)
 
+# Of a lens or pose in pixels, metres or distortion: beyond, a number has gone wrong.
+LARGEST_NUMBER = 1e5
+SHORTEST_FOCAL_PX = 1.0
+
 _BLOCK_FRAMES = 512
 _HEADER_BYTES = 256 * 1024  # enough for the metadata in front of a JPEG's size
 

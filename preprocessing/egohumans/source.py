@@ -3,10 +3,12 @@
 Parsers take bytes and a name, never a path, so that a take can be read from a folder as well as from an archive.
 """
 
+import errno
 import fnmatch
 import hashlib
 import os
 import re
+import stat
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +30,9 @@ NEEDED_FILES = (
 )
 IMAGE_FOLDERS = ("ego/aria*/images/*", "exo/cam*/images")  # the first image of each is looked at for its size
 IMAGE_HEAD_BYTES = 256 * 1024  # enough for the metadata in front of a JPEG's size
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK  # nobody may ever write into a pipe that lies where a file should
+_NO_STATUS = (-1, -1)  # of what cannot be read, for now
 
 
 def _one_of(patterns: Iterable[str]) -> re.Pattern:
@@ -93,10 +98,10 @@ class TakeSource(Protocol):
         """Names of the entries of a folder, sorted; empty when there is no such folder."""
 
     def read(self, path: str, size: int = -1) -> bytes:
-        """The file's first `size` bytes, all by default. Raises FileNotFoundError."""
+        """The file's first `size` bytes, all by default. Raises OSError, FileNotFoundError for one."""
 
-    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
-        """The whole content of one file of a folder after the other. Raises FileNotFoundError."""
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes | OSError]:
+        """The whole content of one file of a folder after the other, or why it cannot be read."""
 
 
 class DirectorySource:
@@ -114,18 +119,22 @@ class DirectorySource:
             return []
 
     def read(self, path: str, size: int = -1) -> bytes:
-        with open(self.folder / path, "rb", buffering=0) as file:
-            return file.read(size)
+        return _read(f"{self.location}/{path}", size=size)[1]
 
-    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes]:
+    def read_all(self, folder: str, names: Iterable[str]) -> Iterator[bytes | OSError]:
         # A take has tens of thousands of small files: path look-ups and file objects would cost as much as reading.
         names, statuses = list(names), array("q")
         directory = os.open(self.folder / folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             for name in names:
-                status, content = _read(name, directory)
-                statuses.extend((status.st_size, status.st_mtime_ns))
-                yield content
+                try:
+                    status, content = _read(name, directory)
+                except OSError as error:
+                    statuses.extend(_NO_STATUS)
+                    yield error
+                else:
+                    statuses.extend((status.st_size, status.st_mtime_ns))
+                    yield content
         finally:
             os.close(directory)
         self._statuses[folder, _digest("\n".join(names))] = _digest(statuses)
@@ -149,8 +158,13 @@ class DirectorySource:
     def _ask_for_statuses(self, folder: str, names: list[str]) -> array:
         statuses = array("q")
         for name in names:
-            status = os.stat(f"{self.location}/{folder}/{name}")
-            statuses.extend((status.st_size, status.st_mtime_ns))
+            try:
+                status = os.stat(f"{self.location}/{folder}/{name}")
+            except OSError:  # a link that leads nowhere
+                statuses.extend(_NO_STATUS)
+            else:
+                is_file = stat.S_ISREG(status.st_mode)
+                statuses.extend((status.st_size, status.st_mtime_ns) if is_file else _NO_STATUS)
         return statuses
 
 
@@ -158,11 +172,19 @@ def _digest(content: str | array) -> bytes:
     return hashlib.sha256(os.fsencode(content) if isinstance(content, str) else content).digest()
 
 
-def _read(name: str, directory: int) -> tuple[os.stat_result, bytes]:
-    """Status and whole content of a file in an open directory."""
-    file = os.open(name, os.O_RDONLY, dir_fd=directory)
+def _read(path: str, directory: int | None = None, size: int = -1) -> tuple[os.stat_result, bytes]:
+    """Status and first `size` bytes, all by default, of a file; its path may be relative to an open directory.
+
+    Raises:
+        OSError: it cannot be read, or is a folder or a pipe.
+    """
+    file = os.open(path, _OPEN_FLAGS, dir_fd=directory)
     try:
         status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "found a folder, pipe or device, expected a file", path)
+        if size >= 0:
+            return status, os.read(file, size)
         content = os.read(file, status.st_size + 1)  # a byte more than there are says that there are no more
         if len(content) == status.st_size:
             return status, content
@@ -180,7 +202,7 @@ class TakeReader:
     def __init__(self, source: TakeSource) -> None:
         self.source = source
         self.source_files: dict[str, dict] = {}
-        self._frame_numbers: dict[tuple[str, str], np.ndarray] = {}
+        self._numbers: dict[tuple[str, str], tuple[np.ndarray, list[str]]] = {}  # of frames; names of other numbers
 
     def names(self, folder: str) -> list[str]:
         """Names of the entries of a folder, sorted; empty when there is no such folder."""
@@ -192,38 +214,60 @@ class TakeReader:
         return name in self.names(folder)
 
     def file(self, path: str) -> bytes:
-        """The content of one file. Raises TakeError when it is absent."""
+        """The content of one file. Raises TakeError when it is absent or cannot be read."""
         try:
             data = self.source.read(path)
-        except FileNotFoundError as error:
-            raise TakeError(f"{path} is missing") from error
+        except OSError as error:
+            raise TakeError(_unreadable(path, error)) from error
         self.source_files[path] = {"sha256": hashlib.sha256(data).hexdigest()}
         return data
 
     def head(self, path: str, size: int) -> bytes:
-        """The first bytes of one file, without a digest: for image headers."""
+        """The first bytes of one file, without a digest: for image headers. Raises OSError."""
         return self.source.read(path, size)
 
     def frame_numbers(self, folder: str, ending: str) -> np.ndarray:
         """Numbers (n,) of the numbered files (00001.npy, ...) in a folder, ascending; 0 is no frame."""
-        if (folder, ending) not in self._frame_numbers:
-            names = "/".join(["", *self.names(folder), ""])
-            numbers = np.array(
-                [int(name) for name in re.findall(rf"/([0-9]{{5}}){re.escape(ending)}(?=/)", names)], int
-            )
-            self._frame_numbers[folder, ending] = numbers[numbers > 0]
-        return self._frame_numbers[folder, ending]
+        return self._numbered(folder, ending)[0]
 
-    def frames(self, folder: str, ending: str) -> Iterator[tuple[int, str, bytes]]:
+    def misnumbered(self, folder: str, ending: str) -> list[str]:
+        """Names of the files in a folder that are numbered, and yet no frames: 00000, or not of five digits; sorted."""
+        return self._numbered(folder, ending)[1]
+
+    def _numbered(self, folder: str, ending: str) -> tuple[np.ndarray, list[str]]:
+        if (folder, ending) not in self._numbers:
+            names = "/".join(["", *self.names(folder), ""])
+            found = re.findall(rf"/([0-9]+){re.escape(ending)}(?=/)", names)
+            frames = [digits for digits in found if len(digits) == 5 and digits != "00000"]
+            others = [f"{digits}{ending}" for digits in found if len(digits) != 5 or digits == "00000"]
+            self._numbers[folder, ending] = np.array([int(digits) for digits in frames], int), others
+        return self._numbers[folder, ending]
+
+    def frames(self, folder: str, ending: str, unreadable: dict[int, str]) -> Iterator[tuple[int, str, bytes]]:
         """Frame number, path and content of a folder's numbered files, ascending.
 
         The folder's digest is over its files' contents one after the other.
+
+        Args:
+            unreadable: gets what was wrong with the files that cannot be read, by frame number; they are left out.
         """
         numbers = self.frame_numbers(folder, ending).tolist()
-        if numbers:
-            digest = hashlib.sha256()
-            names = [f"{number:05d}{ending}" for number in numbers]
-            for number, name, data in zip(numbers, names, self.source.read_all(folder, names), strict=True):
-                digest.update(data)
-                yield number, f"{folder}/{name}", data
-            self.source_files[folder] = {"files": len(numbers), "sha256": digest.hexdigest()}
+        if not numbers:
+            return
+        digest, count = hashlib.sha256(), 0
+        names = [f"{number:05d}{ending}" for number in numbers]
+        for number, name, data in zip(numbers, names, self.source.read_all(folder, names), strict=True):
+            path = f"{folder}/{name}"
+            if isinstance(data, OSError):
+                unreadable[number] = _unreadable(path, data)
+                continue
+            digest.update(data)
+            count += 1
+            yield number, path, data
+        self.source_files[folder] = {"files": count, "sha256": digest.hexdigest()}
+
+
+def _unreadable(path: str, error: OSError) -> str:
+    """Says why a file that is there cannot be read."""
+    hint = "; a link that leads nowhere?" if isinstance(error, FileNotFoundError) else ""
+    return f"{path} cannot be read ({error.strerror or error}{hint})"

@@ -20,7 +20,7 @@ from finepose_mp.preprocessing.egohumans import (
     views,
 )
 from finepose_mp.preprocessing.egohumans.source import TakeError, TakeReader, TakeSource
-from finepose_mp.preprocessing.findings import Findings
+from finepose_mp.preprocessing.findings import Findings, count_of
 from finepose_mp.preprocessing.spilling import camera_array
 from finepose_mp.schema import MAX_CAMERA_PARAMS, Sequence
 
@@ -138,9 +138,37 @@ def _report_folders(reader: TakeReader, findings: Findings) -> None:
     exo_folders = filter(exo.CAMERA_FOLDER.fullmatch, reader.names("exo"))
     folders |= {f"exo/{name}/images": ".jpg" for name in exo_folders}
     counts = {folder: len(reader.frame_numbers(folder, ending)) for folder, ending in folders.items()}
+    _report_misnumbered(reader, folders, findings)
     counts = {folder: count for folder, count in counts.items() if count}
     message = f"{sum(counts.values())} numbered files in {len(counts)} folders"
     findings.add("frames.folders", "info", message, found=counts)
+
+
+def _report_misnumbered(reader: TakeReader, folders: dict[str, str], findings: Findings) -> None:
+    """Reports numbered files that are left out because they are no frame's, of folders with the endings of their files.
+
+    Pictures are no part of what is converted, so their names do not matter.
+    """
+    zero, others = [], {}
+    for folder, ending in folders.items():
+        names = reader.misnumbered(folder, ending) if ending != ".jpg" else []
+        zero += [f"{folder}/{name}" for name in names if name == f"00000{ending}"]
+        if names := [name for name in names if name != f"00000{ending}"]:
+            others[folder] = names
+    if zero:
+        message = (
+            f"frame 0 left out, frames count from 1: {zero[0]}"
+            + (f" and {count_of(len(zero) - 1, 'more file')}" if len(zero) > 1 else "")
+            + ". Where a whole take counts from 0, add 1 to all its numbers, those of its pictures as well"
+        )
+        findings.add("frames.zero", "warning", message, found=zero)
+    if others:
+        listed = [f"{folder} {len(names)} ({names[0]})" for folder, names in others.items()]
+        more = f" and {count_of(len(listed) - 3, 'more folder')}" if len(listed) > 3 else ""
+        message = "numbered files left out, expected five digits (00001, 00002, ...): "
+        message += f"{', '.join(listed[:3])}{more}; rename them"
+        found = {folder: len(names) for folder, names in others.items()}
+        findings.add("frames.misnumbered", "error", message, found=found)
 
 
 def _lay_ground(reader: TakeReader, facts: catalogue.Take, fit: people.PoseFolder, findings: Findings) -> _Ground:

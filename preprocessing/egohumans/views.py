@@ -50,9 +50,11 @@ def read_views(
             wearer = people.index(camera.wearer)
             projected[:, wearer], places[:, wearer] = np.nan, rig.NOWHERE
         views["joints_2d_projected"][k], views["in_view"][k] = projected, places == rig.IN_VIEW
-        seen_by_anybody |= _report_visibility(camera, places, findings)
+        seen = _report_visibility(camera, places, findings)
+        seen_by_anybody |= seen
         detected, scores = detections.read_detections(reader, camera, frames, people, findings)
         views["joints_2d_detected"][k], views["detection_score"][k] = detected, scores
+        detections.check_anybody(reader, camera, scores, seen.any(axis=1), frames, findings)
         _check_reprojection(camera, poses.triangulated, detected, scores, findings)
         outliers.check_detections(camera.name, frames, people, projected, detected, scores, findings)
     has_pose = (poses.joint_status > 0).any(axis=-1)

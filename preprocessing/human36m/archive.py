@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finepose_mp.preprocessing.human36m import calibration, community, facts
 from finepose_mp.preprocessing.human36m.calibration import Calibration, Deviation
-from finepose_mp.preprocessing.human36m.files import RawDataError
+from finepose_mp.preprocessing.human36m.files import RawDataError, files_like
 from finepose_mp.preprocessing.human36m.poses import CdfPoses, ClipPoses, PoseSource, TreePoses
 
 OFFICIAL, COMMUNITY, BASELINE = "official CDF files", "community npz", "tree of 3d-pose-baseline"
@@ -125,7 +125,7 @@ def _places_in(folder: Path) -> Iterator[tuple[str, Path]]:
     subjects = [entry for entry in _folders(folder) if _SUBJECT.fullmatch(entry.name)]
     for kind in sorted({kind for subject in subjects for kind in _kinds_of_subject(subject)}):
         yield kind, folder
-    for path in sorted(folder.glob("*.npz")):
+    for path in files_like(folder, "*.npz"):
         if _has_poses(path):
             yield COMMUNITY, path
 
@@ -140,9 +140,9 @@ def _has_poses(path: Path) -> bool:
 
 def _kinds_of_subject(folder: Path) -> list[str]:
     kinds = []
-    if any(any((folder / name).glob("*.cdf")) for name in _D3_FOLDERS):
+    if any(files_like(folder / name, "*.cdf") for name in _D3_FOLDERS):
         kinds.append(OFFICIAL)
-    if any((folder / _TREE_FOLDER).glob("*.h5")):
+    if files_like(folder / _TREE_FOLDER, "*.h5"):
         kinds.append(BASELINE)
     return kinds
 
@@ -233,4 +233,4 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, names: tuple[str, ...], pattern: str) -> list[Path]:
-    return [path for name in names for path in sorted((folder / name).glob(pattern))]
+    return [path for name in names for path in files_like(folder / name, pattern)]

@@ -16,7 +16,7 @@ from finepose_mp.files import file_sha256
 from finepose_mp.preprocessing.human36m import facts
 from finepose_mp.preprocessing.human36m.calibration import camera_names
 from finepose_mp.preprocessing.human36m.community import DetectionArchive, read_detections
-from finepose_mp.preprocessing.human36m.files import RawDataError, open_hdf5
+from finepose_mp.preprocessing.human36m.files import RawDataError, files_like, open_hdf5
 from finepose_mp.preprocessing.human36m.findings import finding
 from finepose_mp.skeletons import H36M17, convert
 
@@ -120,14 +120,14 @@ class TreeSource:
     def of_clip(self, clip: facts.Clip) -> TreeDetections | None:
         folder = self.root / clip.subject / TREE_FOLDER
         files = []
-        for path in sorted(folder.glob("*.h5")):
+        for path in files_like(folder, "*.h5"):
             stem, _, camera = path.stem.rpartition(".")
             if facts.canonical_name(stem) == clip.name and camera in camera_names():
                 files.append((camera, path))
         return TreeDetections(str(folder), tuple(files)) if files else None
 
     def fingerprint(self) -> str:
-        paths = sorted(self.root.glob(f"S*/{TREE_FOLDER}/*.h5"))
+        paths = files_like(self.root, f"S*/{TREE_FOLDER}/*.h5")
         return "|".join(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in paths)
 
 
@@ -139,7 +139,7 @@ def open_source(path: Path) -> DetectionSource:
         UnsafeFileError: the archive would run code.
     """
     if path.is_dir():
-        if not any(path.glob(f"S*/{TREE_FOLDER}/*.h5")):
+        if not files_like(path, f"S*/{TREE_FOLDER}/*.h5"):
             raise RawDataError(
                 f"{path}: no S*/{TREE_FOLDER}/*.h5 in this folder; give a data_2d_h36m_*.npz or such a tree"
             )

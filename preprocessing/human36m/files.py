@@ -12,6 +12,11 @@ class RawDataError(ValueError):
     """Raw data that cannot be converted; the message names the file, what was found and what to do."""
 
 
+def files_like(folder: Path, pattern: str) -> list[Path]:
+    """Paths in a folder that match a pattern, sorted; without the notes ("._name") that macOS puts beside files."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("._"))
+
+
 def read_bytes(path: Path, size: int = -1) -> bytes:
     """The file, or its first `size` bytes."""
     with open(path, "rb") as file:

@@ -229,11 +229,11 @@ def _check_different(found: dict[str, Path]) -> None:
 
 
 def _walk(raw: Path) -> Iterator[Path]:
-    """Files under a folder, as deep as sequences may lie, without the folders of their images."""
+    """Files under a folder, as deep as sequences may lie, without the folders of their images and macOS's notes."""
     for folder, folders, names in os.walk(raw, followlinks=True):
         deep = len(Path(folder).relative_to(raw).parts) >= _SEARCH_DEPTH + 2
         folders[:] = [] if deep else sorted(set(folders) - _IMAGE_FOLDERS)
-        yield from (Path(folder) / name for name in sorted(names))
+        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("._"))
 
 
 def _digests(paths: list[Path]) -> dict[str, dict]:
