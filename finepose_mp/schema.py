@@ -191,7 +191,7 @@ def open_file(path: Path) -> h5py.File:
 
 def check_version(file: h5py.File) -> None:
     """Nothing when the file says a schema and version that this reader knows. Raises SchemaError otherwise."""
-    with _damage_named(file, "its root attributes"):
+    with damage_named(file, "its root attributes"):
         schema, version = (_plain(file.attrs.get(name)) for name in ("schema", "schema_version"))
         writer = _plain(file.attrs.get("converter_version"))
     if schema != SCHEMA:
@@ -213,13 +213,18 @@ def _plain(value: object) -> object:
 
 
 @contextmanager
-def _damage_named(file: h5py.File, what: str) -> Iterator[None]:
-    """Makes of whatever HDF5 says about damaged bytes inside the block an error that names the file."""
+def damage_named(file: h5py.File, what: str, *others: type[Exception]) -> Iterator[None]:
+    """Makes of whatever HDF5 says about damaged bytes inside the block a SchemaError that names the file.
+
+    SchemaError and the classes `others` pass as they are.
+    """
     try:
         yield
-    except SchemaError:
+    except (SchemaError, *others):
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as (
+        error
+    ):
         raise SchemaError(
             f"{file.filename}: damaged, {what} cannot be read ({error}); copy the file again, or convert again"
         ) from error
@@ -228,7 +233,7 @@ def _damage_named(file: h5py.File, what: str) -> Iterator[None]:
 def sequence_names(file: h5py.File) -> list[str]:
     """Group names of all sequences, sorted, without the leading slash. Raises SchemaError where they are damaged."""
     names: list[str] = []
-    with _damage_named(file, "its list of sequences"):
+    with damage_named(file, "its list of sequences"):
         file.visititems(lambda name, item: names.append(name) if _is_sequence(item) else None)
     return sorted(names)
 
@@ -239,7 +244,7 @@ def read_sequence(file: h5py.File, name: str) -> Sequence:
     Raises:
         SchemaError: the sequence, one of its variables or attributes is absent or damaged; the message names it.
     """
-    with _damage_named(file, f"sequence {name}"):
+    with damage_named(file, f"sequence {name}"):
         return _read_sequence(file, name)
 
 
@@ -259,7 +264,13 @@ def _read_sequence(file: h5py.File, name: str) -> Sequence:
     values |= {key: str(group.attrs[key]) for key in _TEXT_ATTRIBUTES}
     optional = [a for a in _OPTIONAL_JSON_ATTRIBUTES if a in group.attrs]
     values |= {key: json.loads(group.attrs[key]) for key in (*_JSON_ATTRIBUTES, *optional)}
-    return Sequence(name=name, fps=float(group.attrs["fps"]), simulated=bool(group.attrs["simulated"]), **values)
+    fps, simulated = (single(group.attrs[name]) for name in ("fps", "simulated"))
+    return Sequence(name=name, fps=float(fps), simulated=bool(simulated), **values)
+
+
+def single(attribute: object) -> object:
+    """The one value of an attribute, which xarray writes as an array of one. Raises ValueError where there are more."""
+    return np.asarray(attribute).item()
 
 
 def _present(sequence: Sequence, names: Iterable[str]) -> list[str]:

@@ -117,6 +117,17 @@ def test_xarray_reads_it_with_names_units_and_frames(path):
         assert sequence["joints_3d_world"].attrs["units"] == "m"
 
 
+def test_what_xarray_writes_of_it_reads_back(path, tmp_path):
+    """It writes numbers among attributes as arrays of one."""
+    with xarray.open_datatree(path, engine="h5netcdf") as tree:
+        tree.to_netcdf(tmp_path / "again.h5", engine="h5netcdf")
+    with schema.open_file(tmp_path / "again.h5") as file:
+        found = schema.read_sequence(file, "01_tagging/001_tagging")
+    written = make_sequence()
+    assert (found.fps, found.simulated) == (written.fps, written.simulated)
+    np.testing.assert_array_equal(found.joints_3d_world, written.joints_3d_world.astype("f4"))
+
+
 def test_plain_h5py_in_a_process_without_our_code_reads_it(path):
     script = (
         "import sys, h5py; f = h5py.File(sys.argv[1]); d = f['01_tagging/001_tagging/joints_3d_world'];"
