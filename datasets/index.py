@@ -1,7 +1,7 @@
 """The index of what can be read: tracks of people in cameras, and windows over their frames. Nothing is copied."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -64,20 +64,59 @@ def list_tracks(data: DataConfig, split: str) -> list[Track]:
         DataError: a take in two files, an unknown scene, a joint set without the root of the model's, a take recorded
             at a lower rate than asked for, or no track at all; with counts.
     """
-    takes = _list_takes(data)
+    takes = list_takes(data)
     _check_scenes(data, takes)
-    stored, file_of = {take.take: take.split for take in takes}, {take.take: take.file for take in takes}
-    in_split = set(takes_of_split(stored, data.split_scheme, split, file_of=file_of))
-    tracks = [
-        track
-        for take in sorted(takes, key=lambda take: take.take)
-        if take.take in in_split and (data.scenes is None or take.scene in data.scenes)
-        for track in take.tracks
-        if track.camera_kind in data.camera_kinds
-    ]
+    in_split = takes_in_split(takes, data, split)
+    tracks = tracks_of(in_split, data.camera_kinds)
     if not tracks:
         raise DataError(_nothing_found(data, split, takes, in_split))
     return tracks
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording in one file, with the split that the file states and every track in it."""
+
+    take: str
+    file: Path
+    scene: str
+    split: str
+    tracks: tuple[Track, ...]
+
+
+def list_takes(data: DataConfig) -> list[Take]:
+    """Every take of the files, of whichever scene and split, sorted by name. Raises as `list_tracks`."""
+    takes: dict[str, Take] = {}
+    for path in data.files:
+        for take in _takes_of_file(path, data):
+            other = takes.setdefault(take.take, take)
+            assert_no_leak({other.split: [other], take.split: [take]})
+            if other is not take:
+                raise DataError(
+                    f"take {take.take} is in {other.file} and in {take.file}; list only one of them in data.files"
+                )
+    return sorted(takes.values(), key=lambda take: take.take)
+
+
+def takes_of_scenes(takes: list[Take], data: DataConfig) -> list[Take]:
+    """Those of `data.scenes`."""
+    return [take for take in takes if data.scenes is None or take.scene in data.scenes]
+
+
+def takes_in_split(takes: list[Take], data: DataConfig, split: str) -> list[Take]:
+    """Those of one split among the takes of `data.scenes`, of which alone the official split holds out some.
+
+    Raises DataError: see `splits.takes_of_split`.
+    """
+    wanted = takes_of_scenes(takes, data)
+    stored, file_of = {take.take: take.split for take in wanted}, {take.take: take.file for take in wanted}
+    in_split = set(takes_of_split(stored, data.split_scheme, split, file_of=file_of))
+    return [take for take in wanted if take.take in in_split]
+
+
+def tracks_of(takes: list[Take], camera_kinds: Collection[str]) -> list[Track]:
+    """Everybody in the cameras of some kinds, in the order of the takes, then by camera and person."""
+    return [track for take in takes for track in take.tracks if track.camera_kind in camera_kinds]
 
 
 def sequence_tracks(path: Path, sequence: str, data: DataConfig) -> list[Track]:
@@ -105,14 +144,16 @@ def training_windows(length: int, window: int, stride: int | None = None) -> Win
     """Windows centred on the take, `stride` frames apart, so that padding is shared between both ends.
 
     Without a stride they follow each other without overlap and cover every frame once: n = ceil(T / N) windows, the
-    first (nN - T) // 2 frames before the take, as in the lifting literature (Pavllo et al. 2019, and FinePOSE).
+    first (nN - T) // 2 frames before the take, as in the lifting literature (Pavllo et al. 2019, and FinePOSE). With a
+    stride above N there are as many as fit inside the take, and at least one.
 
     Args:
         length: frames T of the take. window: frames N of a window. stride: frames between windows' starts, default N.
     """
     stride = window if stride is None else stride
     _check_positive(length=length, window=window, stride=stride)
-    count = 1 + max(0, -(-(length - window) // stride))
+    rest = max(0, length - window)
+    count = 1 + (rest // stride if stride > window else -(-rest // stride))
     before = ((count - 1) * stride + window - length) // 2
     return place_windows(np.arange(count) * stride - before, length, window)
 
@@ -144,31 +185,7 @@ def place_windows(start: np.ndarray, length: int, window: int) -> Windows:
     return Windows(start, frames, inside, inside)
 
 
-@dataclass(frozen=True)
-class _Take:
-    """One recording in one file, with every track in it."""
-
-    take: str
-    file: Path
-    scene: str
-    split: str
-    tracks: tuple[Track, ...]
-
-
-def _list_takes(data: DataConfig) -> list[_Take]:
-    takes: dict[str, _Take] = {}
-    for path in data.files:
-        for take in _takes_of_file(path, data):
-            other = takes.setdefault(take.take, take)
-            assert_no_leak({other.split: [other], take.split: [take]})
-            if other is not take:
-                raise DataError(
-                    f"take {take.take} is in {other.file} and in {take.file}; list only one of them in data.files"
-                )
-    return list(takes.values())
-
-
-def _takes_of_file(path: Path, data: DataConfig) -> Iterator[_Take]:
+def _takes_of_file(path: Path, data: DataConfig) -> Iterator[Take]:
     with schema.open_file(path) as file:
         joints = _joint_set_of(file, path, data)
         for name in schema.sequence_names(file):
@@ -201,7 +218,7 @@ def _at_rate(track: Track, rate: float | None) -> Track:
     return replace(track, length=timing.length_at(track.length, step), fps=track.fps / step, step=step)
 
 
-def _read_take(path: Path, group: h5py.Group, scheme: str, joints: str) -> _Take:
+def _read_take(path: Path, group: h5py.Group, scheme: str, joints: str) -> Take:
     attributes = dict(group.attrs)
     name, simulated = group.name.strip("/"), bool(attributes["simulated"])
     tracks = []
@@ -229,14 +246,14 @@ def _read_take(path: Path, group: h5py.Group, scheme: str, joints: str) -> _Take
                     camera_model=model,
                     image_size=tuple(image_size),
                     action=attributes["action"],
-                    fps=float(attributes["fps"]),
+                    fps=float(schema.single(attributes["fps"])),
                     simulated=simulated,
                     joint_set=joints,
                 )
             )
     tracks.sort(key=lambda track: (track.camera, track.person))
     split = sequence_split(attributes, scheme)
-    return _Take(_take_name(name, simulated), path, attributes["scene"], split, tuple(tracks))
+    return Take(_take_name(name, simulated), path, attributes["scene"], split, tuple(tracks))
 
 
 def _take_name(sequence: str, simulated: bool) -> str:
@@ -244,15 +261,15 @@ def _take_name(sequence: str, simulated: bool) -> str:
     return f"simulated:{sequence}" if simulated else sequence
 
 
-def _check_scenes(data: DataConfig, takes: list[_Take]) -> None:
+def _check_scenes(data: DataConfig, takes: list[Take]) -> None:
     known = sorted({take.scene for take in takes})
     unknown = sorted(set(data.scenes or ()) - set(known))
     if unknown:
         raise DataError(f"data.scenes: unknown {', '.join(unknown)}; {_names(data)} has {', '.join(known)}")
 
 
-def _nothing_found(data: DataConfig, split: str, takes: list[_Take], in_split: set[str]) -> str:
-    kinds = Counter(track.camera_kind for take in takes if take.take in in_split for track in take.tracks)
+def _nothing_found(data: DataConfig, split: str, takes: list[Take], in_split: list[Take]) -> str:
+    kinds = Counter(track.camera_kind for take in in_split for track in take.tracks)
     splits = Counter(take.split for take in takes)
     return (
         f"no tracks: {_names(data)} has {len(takes)} takes "

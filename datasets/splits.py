@@ -106,7 +106,7 @@ def _held_out(stored: Mapping[str, str], seed: int, file_of: Mapping[str, object
         if len(divisible[0]) == 1:
             raise DataError(
                 f"the official split has one training take ({divisible[0][0]}), so none can be held out for "
-                "validation; add files to data.files, or set data.split_scheme to within_scene"
+                "validation; add files to data.files or scenes to data.scenes, or set data.split_scheme to within_scene"
             )
     return [take for takes in divisible for take in _drawn(takes, seed)]
 

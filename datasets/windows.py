@@ -43,6 +43,7 @@ class WindowDataset(Dataset):
         if training:
             _check_window_fits(data, split, self.tracks)
             _check_joints(data, self.tracks)
+            check_detections(data, self.tracks)
         self._data = data
         self._joints = joint_set(data.joint_set)
         self._seed = seed
@@ -170,6 +171,24 @@ def _visible_items(tracks: list[Track], tilings: dict[int, Windows], reader: Tra
         items.append(np.stack([np.full_like(rows, number), rows], axis=1))
         left_out += len(seen) - len(rows)
     return np.concatenate(items), left_out
+
+
+def check_detections(data: DataConfig, tracks: list[Track]) -> None:
+    """Nothing where every kind of camera has a usable keypoint in one of its tracks, if detections are the input.
+
+    Raises DataError that names a kind which has none.
+    """
+    if data.input_2d != "detected":  # projected keypoints are as many as there are targets
+        return
+    with TrackReader(data) as reader:
+        for kind in dict.fromkeys(track.camera_kind for track in tracks):
+            of_kind = [track for track in tracks if track.camera_kind == kind]
+            if not any(reader.read(track)["input_mask"].any() for track in of_kind):
+                files = ", ".join(dict.fromkeys(str(track.file) for track in of_kind))
+                raise DataError(
+                    f"{files}: no keypoint in any window of camera kind {kind} (detected, data.min_score="
+                    f"{data.min_score:g}); set data.input_2d=projected or choose other camera kinds"
+                )
 
 
 def _check_window_fits(data: DataConfig, split: str, tracks: list[Track]) -> None:

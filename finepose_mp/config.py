@@ -182,6 +182,8 @@ class Config(_Section):
     def model_post_init(self, _context: Any) -> None:
         if self.model.width % self.model.heads:
             raise ValueError(f"model.width {self.model.width} is not a multiple of model.heads {self.model.heads}")
+        if self.model.width % 2:
+            raise ValueError(f"model.width {self.model.width} is odd; choose an even number, a multiple of model.heads")
         if self.evaluation.sampling_steps > self.diffusion.timesteps:
             raise ValueError(
                 f"evaluation.sampling_steps {self.evaluation.sampling_steps} exceeds "
@@ -219,7 +221,9 @@ def _read(path: Path, on_top: tuple[Path, ...] = ()) -> dict:
         named = f" (base of {on_top[-1]})" if on_top else ""
         raise ConfigError(f"{path}: no such configuration file{named}; the shipped ones are in configs/")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not text; expected a YAML configuration, as those in configs/") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -254,7 +258,10 @@ def _apply_override(values: dict, override: str) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override value {text!r}: not valid YAML: {error}") from error
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
         try:
             return float(value)
@@ -269,8 +276,12 @@ def _explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in item["loc"]) or "configuration"
         if item["type"] == "extra_forbidden":
             lines.append(f"unknown key {key}; known here: {', '.join(_known_keys(item['loc'][:-1]))}")
-        else:
+        elif item["type"] == "list_type":
+            lines.append(f"{key}: expected a list, such as [{item['input']}], found {item['input']!r}")
+        elif isinstance(item["input"], dict):  # of a whole section, whose message says what is wrong
             lines.append(f"{key}: {item['msg']}")
+        else:
+            lines.append(f"{key}: {item['msg']}, found {item['input']!r}")
     return "; ".join(lines)
 
 

@@ -22,7 +22,6 @@ from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.text_tower import TextTower, text_weights_in
 from finepose_mp.skeletons import joint_set
 
-IMPORTED = "imported.json"
 HEADS = 8  # of every released network; no tensor shows it
 
 _TOWER = "clip_text."
@@ -185,7 +184,8 @@ def import_checkpoint(
     Args:
         path: checkpoint file of the released FinePOSE or D3DP.
         run_dir: new directory.
-        data: converted file that the run is to be evaluated on; it may be made later.
+        data: converted file that the run is to be evaluated on; it may be made later. It stands under data.files,
+            though nobody knows what the checkpoint was trained on.
         joints: name of the joint set. None: that of MPI-INF-3DHP for prompts without an action, else Human3.6M's.
         compatibility: "released" or "paper".
 
@@ -202,7 +202,7 @@ def import_checkpoint(
     config = _config(checkpoint, run_dir, data, joints, compatibility)
     runs.create_run(config)
     runs.write_text_tower(run_dir, network)
-    (run_dir / IMPORTED).write_text(json.dumps(checkpoint.facts, indent=2))
+    (run_dir / runs.IMPORTED).write_text(json.dumps(checkpoint.facts, indent=2))
     with runs.checkpoint(run_dir, "best") as folder:
         runs.save_weights(folder, network, config)
     return config

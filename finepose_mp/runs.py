@@ -10,6 +10,7 @@
     last/model.safetensors    averaged weights of the last checkpoint
     last/state/               everything that continuing needs: Accelerate's own format, partly pickles
     step_00001000/            what was last/ before; with it, the newest `training.keep_checkpoints` are there
+    imported.json             of a run made of a released checkpoint: what it came from; its training data is not known
     failed_step.json          of a run that stopped because its loss was not finite: which windows were in the batch
 
 Checkpoints are folders that appear whole: they are written aside and renamed once they are on the disk.
@@ -40,7 +41,7 @@ from finepose_mp.skeletons import joint_set
 CONFIG, VERSIONS, METRICS, MEAN_POSE = "config.yaml", "versions.json", "metrics.jsonl", "training_mean_pose.json"
 TRAINING_DATA = "training_data.json"
 WEIGHTS, STATE, TEXT_TOWER = "model.safetensors", "state", "text_tower.safetensors"
-FAILED_STEP = "failed_step.json"
+FAILED_STEP, IMPORTED = "failed_step.json", "imported.json"
 CHECKPOINTS = ("best", "last")
 _OLDER = "step_"
 
@@ -136,8 +137,18 @@ def write_mean_pose(run_dir: Path, mean_pose: np.ndarray, joint_set_name: str) -
     _write_text(run_dir / MEAN_POSE, json.dumps(content, indent=2))
 
 
-def read_mean_pose(run_dir: Path) -> np.ndarray:
-    """The mean training pose (J, 3), root-relative, camera frame, metres, in the run's joint order."""
+def is_imported(run_dir: Path) -> bool:
+    """Whether a run was made of a released checkpoint; see `released`."""
+    return (Path(run_dir) / IMPORTED).is_file()
+
+
+def read_mean_pose(run_dir: Path) -> np.ndarray | None:
+    """The mean training pose (J, 3), root-relative, camera frame, metres, in the run's joint order.
+
+    None for an imported run. Raises FileNotFoundError for another that has none.
+    """
+    if is_imported(run_dir):
+        return None
     content = json.loads(existing(Path(run_dir), MEAN_POSE).read_text())
     unknown = [np.nan] * 3
     return np.array([content["joints"][joint] or unknown for joint in joint_set(content["joint_set"]).joints])
@@ -320,8 +331,12 @@ def existing(folder: Path, name: str) -> Path:
         return path
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such directory; train first with `accelerate launch train.py`")
-    found = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "nothing"
-    raise FileNotFoundError(f"{folder}: {name} is missing (found {found}); the run has not come that far or is damaged")
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+    raise FileNotFoundError(
+        f"{folder}: {name} is missing (found {found}); this is no run directory, or the run has not come that far "
+        "or is damaged"
+    )
 
 
 def _write_text(path: Path, text: str) -> None:

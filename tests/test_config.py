@@ -45,6 +45,13 @@ def test_dumped_configuration_reads_back_equal(write, tmp_path):
         (MINIMAL, ["data.camera_kinds=[helmet]"], "data.camera_kinds.0: Input should be 'ego_rgb'"),
         (MINIMAL, ["model.width=100"], "model.width 100 is not a multiple of model.heads 8"),
         (MINIMAL, ["evaluation.sampling_steps=1001"], "sampling_steps 1001 exceeds diffusion.timesteps 1000"),
+        (MINIMAL, ["model.width=9", "model.heads=3"], "model.width 9 is odd; choose an even number"),
+        (MINIMAL, ["data.files=x.h5"], "data.files: expected a list, such as [x.h5], found 'x.h5'"),
+        (MINIMAL, ["data.camera_kinds=exo"], "data.camera_kinds: expected a list, such as [exo], found 'exo'"),
+        (MINIMAL, ["training.epochs=one"], "training.epochs: Input should be a valid integer"),
+        (MINIMAL, ["training.epochs=one"], "found 'one'"),
+        (MINIMAL, ["data.split_scheme=ofical"], "Input should be 'official' or 'within_scene', found 'ofical'"),
+        (MINIMAL, ["data.files=[x.h5"], "override value '[x.h5': not valid YAML"),
         (MINIMAL, ["seed"], "expected key=value"),
         (MINIMAL, ["seed.x=1", "seed.x.y=2"], "x is a value, not a section"),
         ("- a list", [], "expected a mapping of sections, found list"),
@@ -55,6 +62,13 @@ def test_what_cannot_be_used_is_named(write, text, overrides, message):
     with pytest.raises(ConfigError) as error:
         load_config(write(text), overrides)
     assert message in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "data.h5"
+    path.write_bytes(b"\x89HDF\r\n")
+    with pytest.raises(ConfigError, match=r"data.h5: not text; expected a YAML configuration"):
+        load_config(path)
 
 
 def test_missing_file_points_to_the_shipped_ones(tmp_path):

@@ -74,6 +74,15 @@ def test_overlapping_training_windows_cover_every_frame(length, window, data):
     assert (np.diff(windows.start) == stride).all()
 
 
+@given(length=st.integers(1, 500), window=st.integers(1, 60), further=st.integers(1, 600))
+def test_training_windows_further_apart_than_long_lie_inside_the_take(length, window, further):
+    windows = training_windows(length, window, window + further)
+    assert len(windows.start) == 1 + max(0, length - window) // (window + further)
+    assert windows.frame_mask.all(axis=1).all() if length >= window else windows.frame_mask.any(axis=1).all()
+    first, last = windows.frames[0, 0], length - 1 - windows.frames[-1, -1]
+    assert abs(first - last) <= 1  # centred
+
+
 def test_legacy_overlap_scores_shared_frames_twice_and_padding_too():
     assert evaluation_windows(300, 243, legacy_overlap=True).score_mask.all()
     assert evaluation_windows(60, 243, legacy_overlap=True).score_mask.all()
@@ -121,6 +130,14 @@ def test_scenes_and_camera_kinds_select(contract):
     tracks = list_tracks(data, "val")
     assert {(track.scene, track.camera_kind) for track in tracks} == {("Tennis", "exo"), ("Tennis", "ego_slam")}
     assert len({track.sequence for track in tracks}) == 1
+
+
+def test_chosen_scenes_hold_out_takes_of_their_own(tmp_path):
+    path = write_contract_file(tmp_path / "a.h5", ("Basketball", "Tennis"), (), takes_per_scene=2, frames=5, persons=2)
+    for scene in ("Basketball", "Tennis"):
+        data = _config(path, scenes=[scene])
+        takes = [{track.take for track in list_tracks(data, split)} for split in ("train", "val")]
+        assert [len(each) for each in takes] == [1, 1]
 
 
 def test_unknown_scene_lists_the_known(contract):

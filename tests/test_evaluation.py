@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from contract_file import write_contract_file
+from contract_file import make_sequence, write_contract_file
 from processes import evaluate_with_processes
 
-from finepose_mp import evaluation, runs
+from finepose_mp import evaluation, runs, schema
 from finepose_mp.config import Config
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.reader import TrackReader
@@ -20,6 +20,7 @@ from finepose_mp.evaluation.multi_view import MULTI_VIEW_AGGREGATIONS
 from finepose_mp.evaluation.scoring import METRICS, aggregations_for
 from finepose_mp.files import check_free, file_sha256
 from finepose_mp.models import build_model
+from finepose_mp.report.page import report_page
 from finepose_mp.skeletons import COCO17
 from finepose_mp.training.validation import validation_mpjpe_mm
 
@@ -56,6 +57,13 @@ def make_run(folder: Path, data_file: Path, model: str = "d3dp", **data) -> Path
         runs.save_weights(partial, network, config)
     runs.write_mean_pose(folder, COCO17.root_relative(np.linspace(-0.5, 0.5, 51).reshape(17, 3)), "coco17")
     return folder
+
+
+def write_takes(path: Path, *takes: schema.Sequence) -> Path:
+    with schema.create(path, dataset="made-up", joint_set="coco17", licence="none", citation="none") as file:
+        for take in takes:
+            schema.write_sequence(file, take)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +120,23 @@ def test_one_camera_has_no_table_of_several(run_dir, data_file):
     results = evaluate(run_dir, data_file, Options(camera_kinds=("exo",), hypotheses=2, sampling_steps=1)).results
     assert results["multi_view"] is None
     assert "several cameras" not in evaluation.render(results)
+
+
+def test_a_scene_that_one_camera_sees_stands_empty_beside_one_that_several_see(tmp_path):
+    """In Fencing two people wear cameras, so that each is seen by one; in Tagging three do."""
+    takes = [make_sequence(f"04_basketball/00{n}", frames=30, persons=2, seed=n) for n in (1, 2)]
+    tagging = make_sequence("01_tagging/001", "Tagging", "test", frames=30, persons=3, seed=3)
+    fencing = make_sequence("03_fencing/001", "Fencing", "test", frames=30, persons=2, seed=4)
+    path = write_takes(tmp_path / "people.h5", *takes, tagging, fencing)
+    run = make_run(tmp_path / "run", path, split_scheme="official", camera_kinds=["ego_rgb"])
+    outcome = evaluate(run, path, Options(hypotheses=2, sampling_steps=1))
+    counts = outcome.results["multi_view"]["counts"]
+    assert set(counts["Fencing"].values()) == {0}
+    assert counts["all scenes"] == counts["Tagging"]
+    report = evaluation.render(outcome.results)
+    rows = [line.split("|")[2:4] for line in report.splitlines() if "multi-view P-Agg" in line or "Frames of" in line]
+    assert [[cell.strip() == "-" for cell in row] for row in rows] == [[False, True], [False, False]]
+    assert "Fencing" in report_page(outcome.results, {}, {}, "results")
 
 
 def test_the_root_is_solved_and_its_error_given_by_camera_kind(outcome):
@@ -248,7 +273,9 @@ def test_a_take_that_the_model_has_seen_is_refused(tmp_path, data_file):
         tmp_path / "other.h5", scenes=SCENES, test_scenes=("Fencing",), takes_per_scene=2, frames=30
     )
     run = make_run(tmp_path / "run", data_file)
-    with pytest.raises(DataError, match=r"6 takes of split test .*01_tagging/001_tagging.* were in split train when"):
+    with pytest.raises(
+        DataError, match=r"6 takes of split test .*01_tagging/001_tagging.* were in split train or val when"
+    ):
         evaluate(run, _with_every_take_for_testing(other))
 
 

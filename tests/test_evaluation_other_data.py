@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from conftest import run_tool
 from contract_file import write_contract_file
 from lab_file import Clip, make_run, write_lab_file
 
 from finepose_mp import evaluation, runs
 from finepose_mp.evaluation import EvaluationError, Options, evaluate, preparation
+from finepose_mp.evaluation.comparison import compare
 from finepose_mp.inference.lifting import lift_tracks
 from finepose_mp.skeletons import COCO17, H36M17, joint_set
 
@@ -73,6 +75,38 @@ def test_a_joint_that_training_never_had_is_left_out_and_said(tmp_path, lab, peo
 def test_the_same_joint_set_compares_all_joints(run_dir, lab):
     choices = evaluate(run_dir, lab).results["choices"]
     assert (choices["joints compared"], choices["joints left out"]) == ("all 17", "none")
+
+
+def test_results_on_other_joints_or_frames_are_not_compared(tmp_path, run_dir, lab, people):
+    def results(run, rate):
+        return evaluate(run, people, Options(frame_rate=rate, bootstrap_samples=10)).results
+
+    one = make_run(tmp_path / "one", lab, data={"joint_set": "coco17", "camera_kinds": ["ego_rgb"]})
+    strict = make_run(
+        tmp_path / "b", lab, data={"joint_set": "coco17", "camera_kinds": ["exo"], "min_joints_in_view": 9}
+    )
+    other = make_run(tmp_path / "other", lab, data={"joint_set": "coco17", "camera_kinds": ["exo"]})
+    first = results(other, 20)
+    compare({"a": first, "b": results(other, 20) | {"headline": "single"}})
+    for choice, found, second in (
+        ("joint set", "h36m17", results(run_dir, 20)),
+        (r"frame rate \(Hz\)", "10", results(other, 10)),
+        ("person in view", "at least 9", results(strict, 20)),
+        ("camera kinds", r"\['ego_rgb'\]", results(one, 20)),
+    ):
+        with pytest.raises(EvaluationError, match=rf"{choice} of b is {found}.*do not compare"):
+            compare({"a": first, "b": second}, "mpjve")
+
+
+def test_the_comparing_tool_says_what_it_wants(tmp_path, monkeypatch, capsys):
+    (tmp_path / "results_test_x.json").write_text("{}")
+    (tmp_path / "data.h5").write_bytes(b"\x89HDF")
+    for given, message in (
+        (tmp_path, f"is a directory; give its results_*.json (found {tmp_path / 'results_test_x.json'})"),
+        (tmp_path / "data.h5", "data.h5: not JSON"),
+    ):
+        status, _, errors = run_tool(monkeypatch, capsys, "compare.py", given)
+        assert status == 2 and message in errors
 
 
 def test_pictures_show_joints_that_the_file_has(run_dir, people):

@@ -65,6 +65,14 @@ def test_joints_that_were_not_observed_do_not_count(sequence):
     assert scene_errors(sequence, COCO17)["all"]["mpjpe"] == pytest.approx(0, abs=1e-3)
 
 
+def test_joints_that_the_model_has_not_do_not_keep_the_others_from_counting(sequence):
+    sequence.predicted_3d_world[:, :, 1:5] = np.nan
+    sequence.predicted_3d_world[:, 0, COCO17.index("left_hip")] = np.nan  # half of a root
+    errors = scene_errors(sequence, COCO17)["all"]
+    assert errors["mpjpe"] == errors["root_error"] == pytest.approx(0, abs=1e-9)
+    assert errors["people and frames"] == (sequence.predicted_status[:, 1:] > 0).sum()
+
+
 def test_an_honest_spread_lies_on_the_curve(sequence):
     random = np.random.default_rng(0)
     scale = random.uniform(0.01, 0.2, sequence.joints_3d_world.shape[:3])

@@ -1,5 +1,6 @@
 """Released checkpoints become runs: all of them comes over, other files are named, nothing in them is executed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,14 +8,19 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_tool
+from lab_file import Clip, make_clip, write_lab_file
 
-from finepose_mp import runs
+from finepose_mp import runs, schema
 from finepose_mp.config import PromptConfig
+from finepose_mp.evaluation import Options, evaluate, render
+from finepose_mp.evaluation.comparison import compare
 from finepose_mp.models import D3DP
 from finepose_mp.models.finepose import FinePOSE
 from finepose_mp.models.text_tower import TextTower, build_text_tower
 from finepose_mp.released import CheckpointError, import_checkpoint, published_name, read_checkpoint, restored
+from finepose_mp.report.figures import charts
+from finepose_mp.report.page import report_page
 
 SIZES = {"joints": 17, "window": 9, "width": 32, "depth": 2}
 
@@ -184,3 +190,69 @@ def test_the_tool_reports(d3dp, tmp_path):
     assert second.returncode == 1
     assert "exists" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+TEST_TAKES = [Clip("S9/Walking", "Walking"), Clip("S11/Eating", "Eating")]
+TRAINING_TAKES = [Clip(f"S{n}/Walking", "Walking", split="train") for n in (1, 5)]
+
+
+@pytest.fixture
+def imported(d3dp, tmp_path):
+    """A function that imports the checkpoint for a file, as the tool does."""
+
+    def run_for(data, joints: str | None = None):
+        save(tmp_path / "best.bin", released_state(d3dp))
+        import_checkpoint(tmp_path / "best.bin", tmp_path / "run", data, joints)
+        return tmp_path / "run"
+
+    return run_for
+
+
+def evaluated(monkeypatch, capsys, run, data, *arguments) -> tuple[dict, str, str]:
+    """The results of tools/evaluate.py, its report in Markdown and the page, of a small sampling."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    small = ("--hypotheses", 2, "--steps", 1, "--no-flip")
+    status, _, errors = run_tool(monkeypatch, capsys, "evaluate.py", "--run", run, "--data", data, *small, *arguments)
+    assert status == 0, errors
+    (results,) = run.glob("results_*.json")
+    page = results.with_suffix("") / "report.html"
+    return json.loads(results.read_text()), results.with_suffix(".md").read_text(), page.read_text()
+
+
+@pytest.mark.parametrize("training", [TRAINING_TAKES, []], ids=["with training takes", "test takes alone"])
+def test_an_imported_run_is_evaluated_without_a_baseline(imported, tmp_path, monkeypatch, capsys, training):
+    data = write_lab_file(tmp_path / "human36m.h5", [*TEST_TAKES, *training])
+    results, report, _ = evaluated(monkeypatch, capsys, imported(data), data)
+    assert results["protocol"] == "human36m"
+    assert "training_mean_pose" not in results["aggregations"] and "Training mean pose" not in report
+    assert results["scenes"]["mean of actions"]["mpjpe"]["p_agg"] > 0
+    assert results["choices"]["training takes"].startswith("not known: the checkpoint was imported")
+    assert results["choices"]["joints left out"] == "none"
+    assert results["breakdowns"]["distance_to_camera"]["kinds"]["all"][0]["baseline"] is None
+
+
+def test_an_imported_run_is_scored_by_scenes_and_compared(imported, tmp_path):
+    data = write_lab_file(tmp_path / "people.h5", TEST_TAKES)
+    options = Options(hypotheses=2, sampling_steps=1, flip=False)
+    results = evaluate(imported(data), data, options, "egohumans").results
+    report = render(results)
+    assert "There is no baseline" in report and "First row against the baseline" not in report
+    assert results["breakdowns"]["calibration"]["joints"] > 0
+    page = report_page(results, {}, {}, "results")
+    assert "Worst takes" in page and "predicts the mean pose" not in page
+    legends = [legend for chart in charts(results).values() for legend in chart.figure.legends]
+    assert not any("mean pose" in text.get_text() for legend in legends for text in legend.get_texts())
+    assert "deployable" in compare({"one": results, "other": results})
+
+
+def test_an_imported_run_is_scored_on_mpi_inf_3dhp(imported, tmp_path, monkeypatch, capsys):
+    sequence = make_clip(Clip("TS1", "TS1"), "mpi17", fps=50.0, views=1)
+    sequence.valid_frame = np.ones(20, np.uint8)
+    data = tmp_path / "mpi.h5"
+    with schema.create(data, dataset="MPI-INF-3DHP", joint_set="mpi17", licence="none", citation="none") as file:
+        schema.write_sequence(file, sequence)
+    results, _, page = evaluated(monkeypatch, capsys, imported(data, "mpi17"), data)
+    assert results["protocol"] == "mpi-inf-3dhp"
+    assert "training_mean_pose" not in results["aggregations"]
+    assert results["scenes"]["all frames"]["mpjpe"]["p_agg"] > 0
+    assert "not known: the checkpoint was imported" in page

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import lab_file
 import numpy as np
 import pytest
 import torch
@@ -209,10 +210,60 @@ def test_results_hold_both_truths_both_averages_and_every_table(outcome):
     assert list(numbers["activity"])[-1] == "All"
     assert numbers["activity"]["Sports"]["mpjpe"] is None  # nobody did any
     assert results["counts"]["TS1"] == {
-        "frames": 60, "valid frames": 48, "frames scored": 48, "valid frames not lifted": 0,
+        "frames": 60, "valid frames": 48, "frames scored": 48,
+        "valid frames not lifted": 0, "valid frames without a 3D pose": 0,
     }  # fmt: skip
     assert results["choices"]["2D source"] == "projected"
     assert list(outcome.examples) == ["TS1", "TS6"]
+
+
+def write_sequences(path, valid: dict[str, list[int]], views: int = 1, without_pose: slice = slice(0)):
+    """A file of test sequences of so many frames, valid or not; the first has no 3D pose in some of them."""
+    with schema.create(path, dataset="MPI-INF-3DHP", joint_set="mpi17", licence="none", citation="none") as file:
+        for number, (name, flags) in enumerate(valid.items()):
+            clip = lab_file.make_clip(lab_file.Clip(name, name, len(flags)), "mpi17", 50.0, views)
+            clip.valid_frame = np.array(flags, np.uint8)
+            if number == 0:
+                clip.joints_3d_world[without_pose], clip.joint_status[without_pose] = np.nan, schema.MISSING
+                clip.joints_2d_projected[:, without_pose], clip.in_view[:, without_pose] = np.nan, 0
+            schema.write_sequence(file, clip)
+    return path
+
+
+def small_run(folder):
+    return lab_file.make_run(folder, folder / "elsewhere.h5", data={"joint_set": "mpi17", "camera_kinds": ["exo"]})
+
+
+def test_frames_that_were_not_read_are_not_missed(tmp_path):
+    path = write_sequences(tmp_path / "a.h5", {"TS1": [1] * 20})
+    results = evaluation.evaluate(small_run(tmp_path / "run"), path, Options(frame_rate=25)).results
+    assert list(results["counts"]["TS1"].values()) == [10, 10, 10, 0, 0]
+    assert "no prediction" not in evaluation.render(results)
+
+
+def test_cameras_of_a_sequence_are_counted_together(tmp_path):
+    path = write_sequences(tmp_path / "a.h5", {"TS1": [0, 0] + [1] * 18}, views=2)
+    results = evaluation.evaluate(small_run(tmp_path / "run"), path).results
+    assert list(results["counts"]["TS1"].values()) == [40, 36, 36, 0, 0]
+    assert results["truths"][METRIC]["p_agg"]["sequence"]["TS1"]["frames"] == 36
+
+
+def test_valid_frames_without_a_pose_are_not_scored(tmp_path):
+    path = write_sequences(tmp_path / "a.h5", {"TS1": [1] * 20}, without_pose=slice(5, 12))
+    results = evaluation.evaluate(small_run(tmp_path / "run"), path).results
+    assert list(results["counts"]["TS1"].values()) == [20, 20, 13, 0, 7]
+    assert results["truths"][METRIC]["p_agg"]["all"]["All"]["frames"] == 13
+    assert "7 valid frames have no 3D pose" in evaluation.render(results)
+    none = write_sequences(tmp_path / "none.h5", {"TS1": [1] * 20}, without_pose=slice(20))
+    with pytest.raises(EvaluationError, match=r"none.h5: none of 1 test sequences has a valid frame with a 3D pose"):
+        evaluation.evaluate(tmp_path / "run", none)
+
+
+def test_a_sequence_without_valid_frames_is_named_and_not_counted(tmp_path):
+    path = write_sequences(tmp_path / "a.h5", {"TS1": [0] * 20, "TS2": [1] * 20})
+    report = evaluation.render(evaluation.evaluate(small_run(tmp_path / "run"), path).results)
+    assert "Here 1 of 6 test sequences with 20 of" in report
+    assert "TS1: no frame to score; in no average" in report
 
 
 def test_the_report_has_the_literatures_tables_and_says_what_does_not_compare(outcome):

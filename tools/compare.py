@@ -3,7 +3,7 @@
   python tools/compare.py runs/a/results_test_data.json runs/b/results_test_data.json
 
 Rows are each result's first deployable row and its best oracle, columns are scenes. Below it stands every choice in
-which the results differ. Results on other data, another split or other joints are refused.
+which the results differ. Results on other data, another split, other joints or another frame rate are refused.
 """
 
 import argparse
@@ -30,7 +30,13 @@ def main() -> int:
 
 
 def read(path: Path) -> dict:
-    results = json.loads(path.read_text(encoding="utf-8"))
+    if path.is_dir():
+        found = ", ".join(sorted(str(each) for each in path.glob("results_*.json"))) or "none: run tools/evaluate.py"
+        raise ValueError(f"{path}: is a directory; give its results_*.json (found {found})")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); give the results_*.json of tools/evaluate.py") from error
     if not isinstance(results, dict) or not {"scenes", "choices", "headline"} <= results.keys():
         raise ValueError(f"{path}: not results of tools/evaluate.py")
     return results

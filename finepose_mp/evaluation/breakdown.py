@@ -21,7 +21,8 @@ class Breakdown:
     """Sums over the joints of one track in bins; parts that were not asked for are None.
 
     Attributes:
-        distance: (3, bins of `DISTANCE_EDGES_M`): errors and the baseline's in mm, and how many joints.
+        distance: (3, bins of `DISTANCE_EDGES_M`): errors and the baseline's in mm, and how many joints; (2, bins) of
+            runs without a baseline.
         unseen: (3, bins of `UNSEEN_EDGES` and one for `NOT_YET_SEEN`): likewise.
         spread: (3, bins of `SPREAD_EDGES_MM`): squared spreads and squared errors in mm², and how many joints.
         hypotheses: that the spread is of.
@@ -33,16 +34,16 @@ class Breakdown:
     hypotheses: int = 1
 
 
-def by_distance(error: np.ndarray, baseline: np.ndarray, distance: np.ndarray) -> np.ndarray:
+def by_distance(error: np.ndarray, baseline: np.ndarray | None, distance: np.ndarray) -> np.ndarray:
     """`Breakdown.distance` of errors (T, J) in mm, NaN where not scored, at distances (T,) of the root in metres."""
     bins = np.digitize(distance, DISTANCE_EDGES_M) - 1
-    return _summed(np.stack([error, baseline]), np.broadcast_to(bins[:, None], error.shape), len(DISTANCE_EDGES_M) - 1)
+    return _by_frame(error, baseline, bins, len(DISTANCE_EDGES_M) - 1)
 
 
-def by_time_unseen(error: np.ndarray, baseline: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+def by_time_unseen(error: np.ndarray, baseline: np.ndarray | None, unseen: np.ndarray) -> np.ndarray:
     """`Breakdown.unseen` of errors (T, J) in mm, NaN where not scored; `unseen` (T,) is of `frames_unseen`."""
     bins = np.where(unseen < 0, NOT_YET_SEEN, np.digitize(unseen, UNSEEN_EDGES) - 1)
-    return _summed(np.stack([error, baseline]), np.broadcast_to(bins[:, None], error.shape), NOT_YET_SEEN + 1)
+    return _by_frame(error, baseline, bins, NOT_YET_SEEN + 1)
 
 
 def by_spread(error: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -78,7 +79,7 @@ def tables(of_tracks: Iterable[tuple[str, Breakdown]]) -> dict:
     Returns:
         {"distance_to_camera": {kind, or "all": rows}, "time_out_of_view": rows or None, "calibration": {...} or None}.
         Rows are bins with joints in them: "from" and "to" (None: no limit) in the unit that stands beside, "joints",
-        and means in mm.
+        and means in mm, None for a baseline that is not there.
     """
     of_tracks = list(of_tracks)
     kinds = sorted({kind for kind, _ in of_tracks})
@@ -139,16 +140,21 @@ def _rows(sums: np.ndarray, edges: np.ndarray) -> list[dict]:
     return [
         _edges(edges, b)
         | {
-            "joints": int(sums[2, b]),
-            "mpjpe": round(float(sums[0, b] / sums[2, b]), _ROUND),
-            "baseline": round(float(sums[1, b] / sums[2, b]), _ROUND),
+            "joints": int(sums[-1, b]),
+            "mpjpe": round(float(sums[0, b] / sums[-1, b]), _ROUND),
+            "baseline": round(float(sums[1, b] / sums[-1, b]), _ROUND) if len(sums) > 2 else None,
         }
-        for b in np.flatnonzero(sums[2])
+        for b in np.flatnonzero(sums[-1])
     ]
 
 
 def _edges(edges: np.ndarray, b: int) -> dict[str, float | None]:
     return {"from": float(edges[b]), "to": None if np.isinf(edges[b + 1]) else float(edges[b + 1])}
+
+
+def _by_frame(error: np.ndarray, baseline: np.ndarray | None, bins: np.ndarray, count: int) -> np.ndarray:
+    values = np.stack([error] if baseline is None else [error, baseline])
+    return _summed(values, np.broadcast_to(bins[:, None], error.shape), count)
 
 
 def _summed(values: np.ndarray, bins: np.ndarray, count: int) -> np.ndarray:

@@ -49,7 +49,7 @@ class Comparison:
 def compare(
     tracks: list[Track],
     data: DataConfig,
-    training_mean_pose: np.ndarray,
+    training_mean_pose: np.ndarray | None,
     training_data: dict | None,
     asked_rate: float | None = None,
 ) -> Comparison:
@@ -61,7 +61,7 @@ def compare(
     Args:
         tracks: of one file.
         data: how they are read.
-        training_mean_pose: (J, 3), NaN for joints that training never had.
+        training_mean_pose: (J, 3), NaN for joints that training never had; None where nobody knows which it had.
         training_data: of `runs.read_training_data`.
         asked_rate: the rate that was asked for explicitly.
 
@@ -70,7 +70,7 @@ def compare(
     """
     file_set = tracks[0].joint_set or data.joint_set
     shared = conversion(file_set, data.joint_set).shared
-    trained = np.isfinite(training_mean_pose).all(axis=-1)
+    trained = np.ones_like(shared) if training_mean_pose is None else np.isfinite(training_mean_pose).all(axis=-1)
     left_out = {}
     for joint, is_shared, is_trained in zip(joint_set(data.joint_set).joints, shared, trained, strict=True):
         if not is_shared:

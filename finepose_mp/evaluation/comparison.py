@@ -6,7 +6,10 @@ from finepose_mp.evaluation.scoring import EvaluationError
 from finepose_mp.evaluation.tables import number, table, title
 
 # What must agree for rows to stand in one table.
-SAME = ("protocol", "data file", "data sha256", "split", "split scheme", "camera kinds", "joints scored", "frames")
+SAME = (
+    *("protocol", "data file", "data sha256", "split", "split scheme", "camera kinds", "person in view"),
+    *("joint set", "joints left out", "joints scored", "frame rate (Hz)", "frames"),
+)
 # What identifies a row, or says nothing about how it was measured.
 _OF_THE_ROW = {"checkpoint sha256", "options", "versions", "training takes", "bootstrap samples", "seed"}
 
@@ -21,7 +24,7 @@ def compare(results: Mapping[str, dict], metric: str = "mpjpe") -> str:
         metric: one of the results' metrics.
 
     Raises:
-        EvaluationError: other data, split or joints scored; the message says what is compared with what.
+        EvaluationError: other data, split, joints or frames scored; the message says what is compared with what.
     """
     first_name, first = next(iter(results.items()))
     for name, each in results.items():
@@ -30,7 +33,7 @@ def compare(results: Mapping[str, dict], metric: str = "mpjpe") -> str:
             if found != expected:
                 raise EvaluationError(
                     f"{choice} of {name} is {found}, of {first_name} {expected}: their numbers do not compare; "
-                    "evaluate both on the same takes"
+                    "evaluate both on the same takes, joints and frames"
                 )
         if metric not in each["metrics"]:
             raise EvaluationError(f"{name} has no metric {metric!r}; it has {', '.join(each['metrics'])}")

@@ -32,7 +32,6 @@ from finepose_mp.evaluation.scoring import (
     METRICS,
     MILLIMETRES,
     Aggregation,
-    EvaluationError,
     LiftedTrack,
     TrackScore,
     headline,
@@ -82,7 +81,7 @@ def score_tracks(
     lifted: Iterable[Lifted],
     data: DataConfig,
     rows: list[str],
-    training_mean_pose: np.ndarray,
+    training_mean_pose: np.ndarray | None,
     align_then_choose: bool = False,
     comparable: np.ndarray | None = None,
 ) -> tuple[list[TrackScore], list[TrackScore], list[Example], list[Moment]]:
@@ -94,7 +93,7 @@ def score_tracks(
             so do those of one person in it.
         data: how the tracks were read.
         rows: names out of `scoring.AGGREGATIONS`.
-        training_mean_pose: (J, 3) root-relative metres.
+        training_mean_pose: (J, 3) root-relative metres; None where the rows have no baseline.
         align_then_choose: see `Options`.
         comparable: (J,) bool, joints to score; None: all.
     """
@@ -120,7 +119,7 @@ def score_tracks(
 
 
 def _with_time_unseen(
-    score: TrackScore, lifted: LiftedTrack, reader: TrackReader, joints: JointSet, training_mean_pose: np.ndarray
+    score: TrackScore, lifted: LiftedTrack, reader: TrackReader, joints: JointSet, training_mean_pose: np.ndarray | None
 ) -> TrackScore:
     """The score with its errors by time out of view: there, frames count in which the person is not in view too."""
     data, scene = reader.data, reader.read_scene(lifted.track)
@@ -133,7 +132,10 @@ def _with_time_unseen(
     truth = joints.root_relative(scene["joints_3d_world"].astype(np.float64))
     truth = np.where(usable[..., None], truth @ scene["world_to_camera"][..., :3].swapaxes(-1, -2), np.nan)
     predicted = joints.root_relative(p_agg(lifted.hypotheses))
-    errors = (MILLIMETRES * np.linalg.norm(pose - truth, axis=-1) for pose in (predicted, training_mean_pose))
+    errors = (
+        None if pose is None else MILLIMETRES * np.linalg.norm(pose - truth, axis=-1)
+        for pose in (predicted, training_mean_pose)
+    )
     seen = lifted.input_mask.sum(axis=-1) >= data.min_joints_in_view
     unseen = by_time_unseen(*errors, frames_unseen(seen, lifted.frame))
     return replace(score, breakdown=replace(score.breakdown, unseen=unseen))
@@ -147,11 +149,7 @@ def _results(
     options: Options,
     choices: dict,
 ) -> dict:
-    if not any(score.tally["joints scored"] for score in scored.scores):
-        raise EvaluationError(
-            f"nothing to score: none of {len(scored.scores)} tracks has an observed joint of a person in view "
-            f"({summary.counts(scored)['all scenes']}); try other camera kinds or include_interpolated"
-        )
+    summary.check_scored(scored)
     table = summary.tables(scored)
     kinds = {score.track.simulated for score in scored.scores}
     simulated = "some" if len(kinds) == 2 else "all" if True in kinds else "none"

@@ -5,6 +5,7 @@ processes together with `Prepared.gather`, and makes its own tables of them. Whi
 model has seen a take, which joints count, how the work is shared: that is the same for all of them and stands here.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,9 +19,10 @@ from torch import nn
 
 from finepose_mp import runs
 from finepose_mp.config import CONDITIONS, Config, DataConfig
-from finepose_mp.datasets.index import Track, evaluation_windows, list_tracks
+from finepose_mp.datasets.index import Track, evaluation_windows, list_takes, takes_in_split, takes_of_scenes, tracks_of
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.datasets.splits import DataError
+from finepose_mp.datasets.windows import check_detections
 from finepose_mp.evaluation import provenance
 from finepose_mp.evaluation.comparability import Comparison, compare
 from finepose_mp.evaluation.examples import Example
@@ -32,6 +34,7 @@ from finepose_mp.inference.views import view_of
 from finepose_mp.skeletons import JointSet, joint_set
 
 SPLITS = ("test", "val")
+_IMPORTED = "not known: the checkpoint was imported, and does not say which takes trained it"
 
 Lifted = tuple[Track, dict, np.ndarray, np.ndarray]  # what lift_tracks yields
 
@@ -56,7 +59,7 @@ class Prepared:
         model: on this process's device.
         tracks: all that are to be scored, on whichever process.
         rows: names of the aggregations that say something for this many hypotheses.
-        training_mean_pose: (J, 3) root-relative metres, the baseline.
+        training_mean_pose: (J, 3) root-relative metres, the baseline; None for an imported checkpoint.
         comparison: which joints can be compared, and at which frame rates.
         leak_check: how it is known that no evaluated take was trained on.
     """
@@ -68,7 +71,7 @@ class Prepared:
     model: nn.Module
     tracks: list[Track]
     rows: list[str]
-    training_mean_pose: np.ndarray
+    training_mean_pose: np.ndarray | None
     comparison: Comparison
     leak_check: str
     state: PartialState
@@ -129,8 +132,8 @@ def prepare(
             otherwise.
 
     Raises:
-        EvaluationError: an option does not fit the run, or no track is kept.
-        DataError: a joint set that has not the model's root, no track to score, or a take that the model has seen.
+        EvaluationError: an option does not fit the run, or there is no track to score.
+        DataError: a joint set that has not the model's root, no keypoint, or a take that the model has seen.
         FileNotFoundError, RunError, SchemaError: the run or the file cannot be read.
     """
     run_dir, data_file = Path(run_dir), Path(data_file)
@@ -138,12 +141,14 @@ def prepare(
     model, config = runs.load_run(run_dir, options.which)
     _check_options(options, model)
     trained_on, config = config.data, _for_evaluation(config, data_file, options, data_defaults)
-    tracks = list_tracks(config.data, options.split)
-    leak_check = check_takes_are_new(trained_on, tracks, options.split)
+    tracks = _tracks(trained_on, config.data, options.split)
+    check_detections(config.data, tracks)
+    leak_check = _IMPORTED if runs.is_imported(run_dir) else check_takes_are_new(trained_on, tracks, options.split)
     kept = [track for track in tracks if keep is None or keep(track)]
     if not kept:
         raise EvaluationError(f"{data_file}: the protocol keeps none of {len(tracks)} tracks of split {options.split}")
     mean_pose = runs.read_mean_pose(run_dir)
+    hypotheses = config.evaluation.hypotheses if model.is_denoiser else 1
     return Prepared(
         run_dir=run_dir,
         data_file=data_file,
@@ -151,7 +156,7 @@ def prepare(
         config=config,
         model=model.to(state.device),
         tracks=kept,
-        rows=aggregations_for(config.evaluation.hypotheses if model.is_denoiser else 1),
+        rows=aggregations_for(hypotheses, baseline=mean_pose is not None),
         training_mean_pose=mean_pose,
         comparison=compare(kept, config.data, mean_pose, runs.read_training_data(run_dir), options.frame_rate),
         leak_check=leak_check,
@@ -165,18 +170,62 @@ def check_takes_are_new(trained_on: DataConfig, tracks: list[Track], split: str)
     Raises:
         DataError: a take was seen in training or, when testing, in validation; the message names it.
     """
-    absent = [str(path) for path in trained_on.files if not path.is_file()]
-    if absent:
-        return f"not compared with the training takes: {', '.join(absent)} not found; the split is the evaluated file's"
-    for seen in {"train", "val"} - {split}:  # validation takes chose the checkpoint
-        common = sorted({track.take for track in tracks} & {track.take for track in list_tracks(trained_on, seen)})
-        if common:
-            raise DataError(
-                f"{tracks[0].file}: {len(common)} takes of split {split} ({', '.join(common[:3])}, ...) were in split "
-                f"{seen} when this model was trained, in {', '.join(map(str, trained_on.files))}; evaluate on that "
-                "file, or on takes that are new to the model"
-            )
-    return "no evaluated take is among the takes that trained or, for a test, selected this model"
+    there, absent = _there_and_absent(trained_on)
+    if not there.files:
+        return f"not compared with the training takes: {absent} not found; the split is the evaluated file's"
+    takes = takes_of_scenes(list_takes(there), there)
+    if split == "val":
+        seen, where = takes_in_split(takes, there, "train"), "train"
+    else:  # validation takes chose the checkpoint; which of the others they were does not matter
+        seen, where = [take for take in takes if take.split != "test"], "train or val"
+    of_model = {track.take for track in tracks_of(seen, there.camera_kinds)}
+    common = sorted({track.take for track in tracks} & of_model)
+    if common:
+        raise DataError(
+            f"{tracks[0].file}: {len(common)} takes of split {split} ({', '.join(common[:3])}, ...) were in split "
+            f"{where} when this model was trained, in {', '.join(map(str, there.files))}; evaluate on that file, or on "
+            "takes that are new to the model"
+        )
+    known = "no evaluated take is among the takes that trained or, for a test, selected this model"
+    return f"{known}, as far as its files are there (not found: {absent})" if absent else known
+
+
+def _there_and_absent(trained_on: DataConfig) -> tuple[DataConfig, str]:
+    """The training data of a run as far as its files are there, and the names of those that are not."""
+    there = [path for path in trained_on.files if path.is_file()]
+    absent = ", ".join(str(path) for path in trained_on.files if path not in there)
+    return trained_on.model_copy(update={"files": there}), absent
+
+
+def _tracks(trained_on: DataConfig, data: DataConfig, split: str) -> list[Track]:
+    """The tracks of a split of the evaluated file, the only one of `data`.
+
+    Validation takes of a file that the run was trained on are those that the run held out, of all its files together.
+
+    Raises EvaluationError, that says what the file has, where there are none.
+    """
+    (path,), takes = data.files, list_takes(data)
+    own = [known for known in trained_on.files if known.is_file() and known.samefile(path)]
+    if split == "val" and own:
+        there, _ = _there_and_absent(trained_on.model_copy(update={"split_scheme": data.split_scheme}))
+        held_out = {take.take for take in takes_in_split(list_takes(there), there, split)}
+        in_split = [take for take in takes if take.take in held_out]
+    else:
+        in_split = takes_in_split(takes, data, split)
+    tracks = tracks_of(in_split, data.camera_kinds)
+    if tracks:
+        return tracks
+    if in_split:
+        kinds = ", ".join(sorted({track.camera_kind for take in in_split for track in take.tracks})) or "no kind"
+        raise EvaluationError(
+            f"{path}: nobody to score; its {len(in_split)} take(s) of split {split} have cameras of kind {kinds}, not "
+            f"{', '.join(data.camera_kinds)}; choose others with --camera-kinds"
+        )
+    found = " and ".join(f"{n} take(s) are in split {name}" for name, n in Counter(t.split for t in takes).items())
+    raise EvaluationError(
+        f"{path}: no take of split {split}; {found or 'no take is there'} of this run ({data.split_scheme} scheme), "
+        f"and only {' or '.join(SPLITS)} is scored; choose with --split"
+    )
 
 
 def lifted_track(

@@ -12,7 +12,7 @@ from finepose_mp import runs, schema
 from finepose_mp.datasets.index import list_tracks
 from finepose_mp.evaluation.scenes import calibration, scene_errors, seam_acceleration
 from finepose_mp.inference.scene import predict_scene
-from finepose_mp.skeletons import JointSet, convert, joint_set
+from finepose_mp.skeletons import joint_set
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def measure_scenes(
             joints = joint_set(str(file.attrs["joint_set"]))
         for through, cameras in _choices(sequence, fixed).items():
             started = time.process_time()
-            predicted = predict_scene(model, config, data, name, cameras)
+            predicted = predict_scene(model, config, data, name, cameras, joints=joints.name)
             seconds = time.process_time() - started
             scene = replace(
                 sequence,
-                predicted_3d_world=_converted(predicted.joints_3d_world, config.data.joint_set, joints),
-                predicted_spread=_converted(predicted.spread[..., None], config.data.joint_set, joints)[..., 0],
+                predicted_3d_world=predicted.joints_3d_world,
+                predicted_spread=predicted.spread,
                 predicted_status=predicted.status,
             )
             yield SceneMeasure(
@@ -96,7 +96,3 @@ def _choices(sequence: schema.Sequence, fixed: int) -> dict[str, list[str]]:
     for word, cameras in (("fixed", of_kind["exo"][:fixed]), ("worn", of_kind["ego_rgb"])):
         choices |= {f"{len(some)} {word}": some for some in (cameras[:1], cameras) if some}
     return choices
-
-
-def _converted(values: np.ndarray, source: str, joints: JointSet) -> np.ndarray:
-    return convert(values, source, joints.name)[0]

@@ -96,8 +96,8 @@ def _compared(sequence: schema.Sequence, joints: JointSet) -> tuple[np.ndarray, 
     truth = sequence.joints_3d_world.astype(np.float64)
     predicted = sequence.predicted_3d_world.astype(np.float64)
     observed = (sequence.joint_status == schema.OBSERVED) & np.isfinite(truth).all(axis=-1)
+    observed &= np.isfinite(predicted).all(axis=-1)  # a model of another joint set may lack some
     observed &= observed[..., list(joints.root_joints)].all(axis=-1, keepdims=True)
-    observed &= np.isfinite(predicted).all(axis=(-2, -1))[..., None]
     if not observed.any():
         raise ValueError(f"{sequence.name}: no person has both a prediction and a true pose in any frame")
     return truth, predicted, observed

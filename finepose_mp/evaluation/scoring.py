@@ -65,9 +65,13 @@ AGGREGATIONS: dict[str, Aggregation] = {
 }
 
 
-def aggregations_for(hypotheses: int) -> list[str]:
-    """Names of the rows that say something for that many hypotheses: with one there is nothing to aggregate."""
-    return list(AGGREGATIONS) if hypotheses > 1 else ["single", BASELINE]
+def aggregations_for(hypotheses: int, baseline: bool = True) -> list[str]:
+    """Names of the rows that say something for that many hypotheses: with one there is nothing to aggregate.
+
+    `baseline`: whether the mean pose of the training set is known.
+    """
+    rows = list(AGGREGATIONS) if hypotheses > 1 else ["single", BASELINE]
+    return [row for row in rows if baseline or row != BASELINE]
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class TrackScore:
     counts: np.ndarray  # (M, A, J) how many errors each sum has
     tally: Counter  # frames and joints scored and left out, by name
     root: np.ndarray  # (3,) sums over frames: see `root_error_sums`
-    breakdown: Breakdown | None = None  # None: for rows without the headline or the baseline
+    breakdown: Breakdown | None = None  # None: of people over several cameras
 
 
 def headline(rows: list[str]) -> str:
@@ -110,7 +114,7 @@ def score_track(
     lifted: LiftedTrack,
     rows: list[str],
     joints: JointSet,
-    training_mean_pose: np.ndarray,
+    training_mean_pose: np.ndarray | None,
     min_joints_in_view: int,
     include_interpolated: bool = False,
     align_then_choose: bool = False,
@@ -124,7 +128,7 @@ def score_track(
         lifted: the track and its prediction.
         rows: names out of `AGGREGATIONS`.
         joints: joint set of all arrays.
-        training_mean_pose: (J, 3) root-relative metres, predicted everywhere in the baseline row.
+        training_mean_pose: (J, 3) root-relative metres, predicted everywhere in the baseline row; None: no such row.
         min_joints_in_view, include_interpolated: as the target mask was made, to say why joints were left out.
         align_then_choose: see `Options`.
 
@@ -159,7 +163,7 @@ def score_track(
             sums[m, a], counts[m, a] = _weighted_sum(errors[metric], weight)
     tally = _tally(lifted, joints, min_joints_in_view, include_interpolated)
     tally["frames scored whose root the 2D does not determine"] = int(np.isnan(root[:, 0]).sum())
-    of_bins = _breakdown(distances, candidates) if BASELINE in rows else None
+    of_bins = _breakdown(distances, candidates)
     return TrackScore(lifted.track, sums, counts, tally, root_error_sums(root, true_root), of_bins)
 
 
@@ -178,7 +182,7 @@ def _row_errors(
     row: str,
     candidates: "Candidates",
     truth: Truth,
-    mean_pose: np.ndarray,
+    mean_pose: np.ndarray | None,
     aligned: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, np.ndarray]:
     """Errors (T or fewer, J) of every metric for one way of predicting, in the metrics' units."""
@@ -293,7 +297,7 @@ def _breakdown(distances: dict[str, np.ndarray], candidates: Candidates) -> Brea
     error, hypotheses = distances[headline(list(distances))], candidates.hypotheses
     several = len(hypotheses) > 1
     return Breakdown(
-        distance=by_distance(error, distances[BASELINE], np.linalg.norm(candidates.true_root, axis=-1)),
+        distance=by_distance(error, distances.get(BASELINE), np.linalg.norm(candidates.true_root, axis=-1)),
         spread=by_spread(error, MILLIMETRES * spread_of(hypotheses)) if several else None,
         hypotheses=len(hypotheses),
     )
@@ -354,13 +358,15 @@ def _first_that_applies(cases: list[tuple[str, np.ndarray]]) -> list[tuple[str, 
 
 
 def _check_finite(
-    track: Track, hypotheses: np.ndarray, mean_pose: np.ndarray, mask: np.ndarray, joints: JointSet
+    track: Track, hypotheses: np.ndarray, mean_pose: np.ndarray | None, mask: np.ndarray, joints: JointSet
 ) -> None:
     if not np.isfinite(hypotheses[:, mask]).all():
         raise EvaluationError(
             f"{track.key}: the model predicts positions that are not finite; the training diverged, look at "
             "metrics.jsonl of the run and evaluate an earlier checkpoint"
         )
+    if mean_pose is None:
+        return
     unknown = mask.any(axis=0) & ~np.isfinite(mean_pose).all(axis=-1)
     if unknown.any():
         names = ", ".join(joints.joints[j] for j in np.flatnonzero(unknown))

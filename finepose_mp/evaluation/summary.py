@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finepose_mp.evaluation import breakdown
-from finepose_mp.evaluation.scoring import BASELINE, METRICS, TrackScore
+from finepose_mp.evaluation.scoring import BASELINE, METRICS, EvaluationError, TrackScore
 from finepose_mp.skeletons import JointSet
 
 MEAN_OF_SCENES = "mean of scenes"
@@ -42,6 +42,25 @@ class Scored:
     def totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Error sums (M, A, J) and counts (M, A, J) over all tracks, added in track order."""
         return sum(s.sums for s in self.scores), sum(s.counts for s in self.scores)
+
+
+def check_scored(scored: Scored) -> None:
+    """Nothing where a joint was scored. Raises EvaluationError that says what stood in the way otherwise."""
+    if any(score.tally["joints scored"] for score in scored.scores):
+        return
+    file, tally = scored.scores[0].track.file, _summed_tally(scored.scores)
+    reasons = {
+        name.removeprefix("frames left out: "): count
+        for name, count in tally.items()
+        if name.startswith("frames left out") and count
+    }
+    if set(reasons) == {"no 3D position"}:
+        raise EvaluationError(f"{file} has no 3D ground truth to compare with, in {len(scored.scores)} tracks")
+    raise EvaluationError(
+        f"{file}: none of {len(scored.scores)} person-camera tracks has a joint to score; frames left out: "
+        f"{', '.join(f'{why} {count:,}' for why, count in reasons.items())}; try other --camera-kinds or "
+        "--include-interpolated"
+    )
 
 
 def tables(scored: Scored) -> dict[str, Table]:
@@ -92,10 +111,10 @@ def per_take(scored: Scored) -> dict[str, dict]:
 
 
 def reduction_percent(table: dict[str, Table]) -> dict[str, dict[str, float | None]]:
-    """{scene: {aggregation: percent}} by which the MPJPE is below that of the training mean pose."""
+    """{scene: {aggregation: percent}} by which the MPJPE is below that of the training mean pose; None without one."""
     result = {}
     for scene, metrics in table.items():
-        baseline = metrics["mpjpe"][BASELINE]
+        baseline = metrics["mpjpe"].get(BASELINE)
         result[scene] = {
             row: None if value is None or not baseline else round(100 * (1 - value / baseline), 6)
             for row, value in metrics["mpjpe"].items()
@@ -173,10 +192,10 @@ def multi_view_counts(people: Scored) -> dict[str, dict[str, int]]:
 
 
 def _people_counts(scores: list[TrackScore]) -> dict[str, int]:
-    scores = [score for score in scores if score.tally["frames scored"]]
+    seen_by_several = [score for score in scores if score.tally["frames scored"]]
     return {
-        "takes": len({s.track.take for s in scores}),
-        "people (of each take)": len(scores),
+        "takes": len({s.track.take for s in seen_by_several}),
+        "people (of each take)": len(seen_by_several),
         **_summed_tally(scores),
     }
 

@@ -42,9 +42,10 @@ def headline_table(results: dict) -> str:
     scenes = list(results["scenes"])
     lines = [[label(results, row), *_with_intervals(results, row)] for row in rows]
     headline = results["headline"]
-    reduction, ranges = results["reduction_percent"], results["intervals"]["reduction_percent"]
-    cells = [_cell(reduction[scene][headline], ranges[scene][headline], " %") for scene in scenes]
-    lines.append(["First row against the baseline: reduction", *cells])
+    if BASELINE in results["aggregations"]:
+        reduction, ranges = results["reduction_percent"], results["intervals"]["reduction_percent"]
+        cells = [_cell(reduction[scene][headline], ranges[scene][headline], " %") for scene in scenes]
+        lines.append(["First row against the baseline: reduction", *cells])
     return table(["", *map(title, scenes)], lines)
 
 
@@ -83,9 +84,18 @@ def what_was_scored(results: dict) -> str:
         f"({choices['root'].partition(';')[0]}) at the origin, and no truth enters a prediction called deployable. "
         f"Input: {choices['2D source']} keypoints as {choices['2D coordinates']}; {sampling}, {mirrored}; "
         f"prompt condition: {choices['prompt condition']}. Within a scene every scored joint weighs the same; the mean "
-        "of scenes is unweighted. The baseline predicts the mean pose of the training set everywhere and is scored on "
-        "the same joints. " + _which_joints(choices) + _how_j_agg_chooses(choices)
+        f"of scenes is unweighted. {_baseline(results)}" + _which_joints(choices) + _how_j_agg_chooses(choices)
     )
+
+
+def _baseline(results: dict) -> str:
+    if BASELINE in results["aggregations"]:
+        return "The baseline predicts the mean pose of the training set everywhere and is scored on the same joints. "
+    return "There is no baseline: the mean pose of the training set is not known. "
+
+
+def _headline_and_baseline(results: dict) -> list[str]:
+    return [row for row in (results["headline"], BASELINE) if row in results["aggregations"]]
 
 
 def _which_joints(choices: dict) -> str:
@@ -168,7 +178,7 @@ def _all_metrics(results: dict) -> str:
 
 
 def _by_camera_kind(results: dict) -> str:
-    rows = [results["headline"], BASELINE]
+    rows = _headline_and_baseline(results)
     scenes = list(results["scenes"])
     lines = [
         [kind, label(results, row)] + [number(tables.get(scene, {}).get("mpjpe", {}).get(row)) for scene in scenes]
@@ -207,7 +217,7 @@ def _by_joint(results: dict) -> str:
 
 
 def _by_take(results: dict) -> str:
-    rows = (results["headline"], BASELINE)
+    rows = _headline_and_baseline(results)
     lines = [
         [take, about["scene"], *(number(about["mpjpe"][row]) for row in rows), f"{about['joints scored']:,}"]
         for take, about in results["per_take"].items()

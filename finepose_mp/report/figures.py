@@ -41,14 +41,16 @@ def scenes(results: dict) -> Chart:
     figure, axes = _bars(len(names))
     place = np.arange(len(names))
     axes.barh(place, _numbers(errors), color=BLUE, height=0.6, label=label(results, headline))
-    baseline = [results["scenes"][name]["mpjpe"].get(BASELINE) for name in names]
-    axes.plot(_numbers(baseline), place, "|", color="k", markersize=16, markeredgewidth=2, label="Training mean pose")
+    text = "Bars: the headline."
+    if BASELINE in results["aggregations"]:
+        baseline = _numbers([results["scenes"][name]["mpjpe"][BASELINE] for name in names])
+        axes.plot(baseline, place, "|", color="k", markersize=16, markeredgewidth=2, label="Training mean pose")
+        text += " Black strokes: the mean pose of the training set, which looks at nothing."
     ranges = [(i, interval(results, name, "mpjpe", headline)) for i, name in enumerate(names)]
     for i, between in ((i, between) for i, between in ranges if between is not None):
         axes.plot(between, [i, i], color="#222222", linewidth=1.4, marker="|", markersize=7)
     axes.set_yticks(place, [name[:1].upper() + name[1:] for name in names])
     _finish_bars(axes, "MPJPE (mm)")
-    text = "Bars: the headline. Black strokes: the mean pose of the training set, which looks at nothing."
     if any(between for _, between in ranges):
         text += " Thin lines: 95 % interval over takes; a scene with a single test take has none."
     return Chart("error_by_scene", "Error by scene", text, figure)
@@ -86,7 +88,9 @@ def distance(results: dict) -> Chart | None:
         _line(axes, at, [row["mpjpe"] for row in rows], rows, KIND_NAMES.get(kind, kind), **style)
     everything = results["breakdowns"]["distance_to_camera"]["kinds"]["all"]
     at = [bins.index((row["from"], row["to"] or np.inf)) for row in everything]
-    _line(axes, at, [row["baseline"] for row in everything], everything, "Training mean pose", color=GREY, style="--")
+    if BASELINE in results["aggregations"]:
+        mean_pose = [row["baseline"] for row in everything]
+        _line(axes, at, mean_pose, everything, "Training mean pose", color=GREY, style="--")
     _count_bars(below, at, everything)
     below.set_xticks(range(len(bins)), [_range(*each) for each in bins])
     _finish_lines(axes, below, "distance of the person's root from the camera (m)")
@@ -124,11 +128,14 @@ def unseen(results: dict) -> Chart | None:
     figure, axes, below = _over_bins()
     at = list(range(len(rows)))
     _line(axes, at, [row["mpjpe"] for row in rows], rows, label(results, results["headline"]), BLUE, "o")
-    _line(axes, at, [row["baseline"] for row in rows], rows, "Training mean pose", GREY, "", "--")
+    has_baseline = BASELINE in results["aggregations"]
+    if has_baseline:
+        _line(axes, at, [row["baseline"] for row in rows], rows, "Training mean pose", GREY, "", "--")
     if part["not yet seen"]:
         rows, labels, at = [*rows, part["not yet seen"]], [*labels, "not yet\nseen"], [*at, len(rows)]
         _line(axes, at[-1:], [rows[-1]["mpjpe"]], rows[-1:], "", BLUE, "o")
-        _line(axes, at[-1:], [rows[-1]["baseline"]], rows[-1:], "", GREY, "_")
+        if has_baseline:
+            _line(axes, at[-1:], [rows[-1]["baseline"]], rows[-1:], "", GREY, "_")
     _count_bars(below, at, rows)
     below.set_xticks(at, labels)
     _finish_lines(axes, below, "frames since the person was last seen well (0: seen well now)")

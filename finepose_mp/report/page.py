@@ -145,10 +145,9 @@ def _scene_table(results: dict) -> str:
 
 
 def _reading_help(results: dict) -> str:
-    text = (
-        "<span class='kind deployable'>deployable</span> rows use no ground truth: a user gets these numbers. "
-        "<span class='kind baseline'>baseline</span> predicts the mean pose of the training set everywhere. "
-    )
+    text = "<span class='kind deployable'>deployable</span> rows use no ground truth: a user gets these numbers. "
+    if BASELINE in results["aggregations"]:
+        text += "<span class='kind baseline'>baseline</span> predicts the mean pose of the training set everywhere. "
     if any(about["kind"] == "oracle" for about in results["aggregations"].values()):
         text += (
             "<span class='kind oracle'>oracle</span> rows choose among the hypotheses with the truth at hand: upper "
@@ -215,6 +214,7 @@ def _kinds_table(results: dict) -> str:
         )
         for kind, tables in results["per_camera_kind"].items()
         for row in (headline, BASELINE)
+        if row in results["aggregations"]
     ]
     return _table(header, lines)
 
@@ -242,7 +242,7 @@ def _worst_takes(results: dict, worst: Mapping[str, Picture]) -> str:
             (_text(take), "text"),
             (_text(about["scene"]), "text"),
             (number(about["mpjpe"][row]), ""),
-            (number(about["mpjpe"][BASELINE]), ""),
+            (number(about["mpjpe"].get(BASELINE)), ""),
             (f"{about['joints scored']:,}", ""),
             (_text(where), "text"),
             (number(moment["mpjpe"]) if moment else "-", ""),

@@ -166,8 +166,7 @@ def _check_actions(tracks: list[Track]) -> None:
 
 
 def _results(scored: summary.Scored, prepared: Prepared, defects: list[dict]) -> dict:
-    if not any(score.tally["joints scored"] for score in scored.scores):
-        raise EvaluationError(f"{prepared.data_file}: none of {len(scored.scores)} tracks has a joint to score")
+    summary.check_scored(scored)
     rows, simulated = prepared.rows, {score.track.simulated for score in scored.scores}
     counts = _counts(scored)
     return {

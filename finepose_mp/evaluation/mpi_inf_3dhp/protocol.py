@@ -12,6 +12,7 @@ overwrite what it shares with the one before; here each frame is scored where it
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,20 +66,20 @@ class Truth:
     valid: np.ndarray  # (T,) bool
     activity: np.ndarray | None  # (T,)
     activity_names: dict[int, str]
-    frames: int  # of the whole sequence
-    valid_frames: int  # of the whole sequence
 
 
 @dataclass(frozen=True)
 class SequenceErrors:
-    """Errors of one test sequence in its valid frames N, for rows A of predictions: what processes send each other."""
+    """Errors of one test sequence in its valid frames N that have a true pose and a prediction, for rows A of
+    predictions: what processes send each other."""
 
     track: Track
     errors_mm: dict[str, np.ndarray]  # truth -> (A, N, 17), NaN where a joint is not scored
     activity: np.ndarray | None  # (N,)
     activity_names: dict[int, str]
-    frames: int  # of the sequence
+    frames: int  # that were read of the sequence
     not_lifted: int  # valid frames without a prediction
+    without_truth: int  # other valid frames without a 3D pose
 
 
 def evaluate(run_dir: Path, data_file: Path, options: Options = _AS_THE_RUN_SAYS) -> Evaluation | None:
@@ -134,7 +135,7 @@ def read_truth(track: Track) -> Truth:
     if UNIVERSAL in stored and np.array_equal(stored[METRIC], stored[UNIVERSAL], equal_nan=True):
         del stored[METRIC]
     poses = {kind: MILLIMETRES * _by_name(apply_rigid(each, transform), native) for kind, each in stored.items()}
-    return Truth(poses, valid[rows], activity, names, len(valid), int(valid.sum()))
+    return Truth(poses, valid[rows], activity, names)
 
 
 def sequence_errors(
@@ -142,7 +143,7 @@ def sequence_errors(
     truth: Truth,
     rows: list[str],
     joints: JointSet,
-    training_mean_pose: np.ndarray,
+    training_mean_pose: np.ndarray | None,
     comparable: np.ndarray | None = None,
 ) -> SequenceErrors:
     """Errors of every row in the valid frames of a sequence, in mpi17's joints by name.
@@ -152,7 +153,7 @@ def sequence_errors(
         truth: see `read_truth`.
         rows: names out of `scoring.AGGREGATIONS`.
         joints: joint set of the prediction, whose root truth is moved to the origin as well.
-        training_mean_pose: (J, 3) root-relative metres, predicted everywhere in the baseline row.
+        training_mean_pose: (J, 3) root-relative metres, predicted everywhere in the baseline row; None: no such row.
         comparable: (J,) bool, False for joints that are not to be scored, as those that training never had; None: all
             that mpi17 has too are.
 
@@ -179,13 +180,15 @@ def sequence_errors(
         )
         for kind, poses in truth.poses_mm.items()
     }
+    known = np.any([np.isfinite(each).any(axis=(0, 2)) for each in errors.values()], axis=0)
     return SequenceErrors(
         lifted.track,
-        errors,
-        None if truth.activity is None else truth.activity[kept],
+        {kind: each[:, known] for kind, each in errors.items()},
+        None if truth.activity is None else truth.activity[kept][known],
         truth.activity_names,
-        frames=truth.frames,
-        not_lifted=truth.valid_frames - len(kept),
+        frames=len(truth.valid),
+        not_lifted=int(truth.valid.sum()) - len(kept),
+        without_truth=int((~known).sum()),
     )
 
 
@@ -251,7 +254,7 @@ def _row_errors_mm(
     target_mm: np.ndarray,
     joints: JointSet,
     comparable: np.ndarray,
-    mean_pose: np.ndarray,
+    mean_pose: np.ndarray | None,
 ) -> np.ndarray:
     """Errors (A, N, 17) of every row against poses (N, 17, 3); oracles choose by the joints that are scored."""
     relative = (target_mm - target_mm[:, MPI17.root_joints]) / MILLIMETRES
@@ -277,7 +280,9 @@ def _example(lifted: LiftedTrack, joints: JointSet) -> Example | None:
 def _results(parts: list[SequenceErrors], prepared: Prepared) -> dict:
     scored = sum(part.errors_mm[kind].shape[1] for part in parts for kind in list(part.errors_mm)[:1])
     if not scored:
-        raise EvaluationError(f"{prepared.data_file}: none of {len(parts)} test sequences has a valid frame to score")
+        raise EvaluationError(
+            f"{prepared.data_file}: none of {len(parts)} test sequences has a valid frame with a 3D pose to score"
+        )
     rows = prepared.rows
     kinds = [kind for kind in (METRIC, UNIVERSAL) if all(kind in part.errors_mm for part in parts)]
     if not kinds:
@@ -302,19 +307,23 @@ def _results(parts: list[SequenceErrors], prepared: Prepared) -> dict:
         "scenes": _scenes(of_kinds[kinds[0]]),
         "truths": of_kinds,
         "joints scored": joints,
-        "counts": {part.track.sequence: _counts(part) for part in parts},
+        "counts": _counts(parts),
         "choices": _choices(prepared, kinds, joints),
     }
 
 
-def _counts(part: SequenceErrors) -> dict[str, int]:
-    scored = next(iter(part.errors_mm.values())).shape[1]
-    return {
-        "frames": part.frames,
-        "valid frames": scored + part.not_lifted,
-        "frames scored": scored,
-        "valid frames not lifted": part.not_lifted,
-    }
+def _counts(parts: list[SequenceErrors]) -> dict[str, dict[str, int]]:
+    """{sequence: {what: how many}}, its cameras added."""
+    counts = {}
+    for part in parts:
+        scored = next(iter(part.errors_mm.values())).shape[1]
+        of_sequence = counts.setdefault(part.track.sequence, Counter())
+        of_sequence["frames"] += part.frames
+        of_sequence["valid frames"] += scored + part.not_lifted + part.without_truth
+        of_sequence["frames scored"] += scored
+        of_sequence["valid frames not lifted"] += part.not_lifted
+        of_sequence["valid frames without a 3D pose"] += part.without_truth
+    return {sequence: dict(count) for sequence, count in counts.items()}
 
 
 def _numbers(found: Mapping[str, Scores]) -> dict:

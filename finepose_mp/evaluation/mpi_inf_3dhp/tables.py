@@ -175,22 +175,27 @@ def _reading_help(results: dict) -> str:
     if len(results["truths"]) == 1:
         other = METRIC if results["headline_truth"] == UNIVERSAL else UNIVERSAL
         text += f"The file has no {other} poses. "
-    absent = sum(counts["valid frames not lifted"] for counts in results["counts"].values())
-    if absent:
-        text += f"**{absent} valid frames have no prediction and are not scored.** "
+    for what, name in (("prediction", "not lifted"), ("3D pose", "without a 3D pose")):
+        absent = sum(counts[f"valid frames {name}"] for counts in results["counts"].values())
+        if absent:
+            text += f"**{absent} valid frames have no {what} and are not scored.** "
+    unscored = [sequence for sequence, counts in results["counts"].items() if not counts["frames scored"]]
+    if unscored:
+        text += f"**{', '.join(unscored)}: no frame to score; in no average.** "
     return text.strip()
 
 
 def _published_note(results: dict) -> str:
-    frames = sum(counts["frames scored"] for counts in results["counts"].values())
+    of_sequences = [counts["frames scored"] for counts in results["counts"].values() if counts["frames scored"]]
+    frames = sum(of_sequences)
     text = (
         "An oracle row chooses among hypotheses by the truth and compares with oracle rows alone; J-Agg with the true "
         "root is told where the person is. Truths differ by up to 5 % in size, averages by over 1 mm: compare within "
         "one of each. Numbers of the two truths come from models trained on that same truth."
     )
-    if len(results["counts"]) < _TEST_SEQUENCES or frames != _ALL_VALID_FRAMES:
+    if len(of_sequences) < _TEST_SEQUENCES or frames != _ALL_VALID_FRAMES:
         text += (
-            f" **Here {len(results['counts'])} of {_TEST_SEQUENCES} test sequences with {frames:,} of "
+            f" **Here {len(of_sequences)} of {_TEST_SEQUENCES} test sequences with {frames:,} of "
             f"{_ALL_VALID_FRAMES:,} valid frames were scored: nothing here compares with the published rows.**"
         )
     return text
