@@ -38,6 +38,9 @@ CAMERA_KINDS = ("ego_rgb", "ego_slam", "exo")
 SPLITS = ("train", "val", "test")
 MAX_CAMERA_PARAMS = 15
 
+# What the HDF5 library, and readers of what it gives, make of damaged bytes: it raises almost anything.
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
 _CHUNK_FRAMES = 256
 
 
@@ -222,9 +225,7 @@ def damage_named(file: h5py.File, what: str, *others: type[Exception]) -> Iterat
         yield
     except (SchemaError, *others):
         raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as (
-        error
-    ):
+    except DAMAGE as error:
         raise SchemaError(
             f"{file.filename}: damaged, {what} cannot be read ({error}); copy the file again, or convert again"
         ) from error
@@ -236,6 +237,23 @@ def sequence_names(file: h5py.File) -> list[str]:
     with damage_named(file, "its list of sequences"):
         file.visititems(lambda name, item: names.append(name) if _is_sequence(item) else None)
     return sorted(names)
+
+
+def item_of(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What a group holds under a name, None where there is nothing, or a link that leads out of the file."""
+    try:
+        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+            return None
+        item = group.get(name)
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return None
+    # A soft link may lead to one that leads out.
+    return item if item is None or item.file.filename == group.file.filename else None
+
+
+def leads_outside(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset's numbers lie in other files, which a file from somebody else has no business to open."""
+    return bool(dataset.external) or dataset.is_virtual
 
 
 def read_sequence(file: h5py.File, name: str) -> Sequence:

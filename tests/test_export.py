@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -211,10 +212,72 @@ class TestTables:
         assert (meaning["Units"], meaning["DataRate"], meaning["NumMarkers"]) == ("m", "20", "17")
         assert [name for name in lines[3].split("\t")[2:] if name] == list(poses.joints.joints)
         p = poses.person.index("aria02")
+        assert lines[0].split("\t") == ["PathFileType", "4", "(X/Y/Z)", "hall_take_1_aria02.trc"]
         for t, line in enumerate(lines[6:-1]):
             fields = line.split("\t")
             values = np.array([float(f) if f else np.nan for f in fields[2:]]).reshape(17, 3)
             assert values == pytest.approx(poses.points_y_up[t, p], abs=1e-6, nan_ok=True)
+
+
+class TestHoles:
+    """Frame numbers 1 to 5 and 9 to 12 at 20 a second: what was recorded at 0.4 s is there at 0.4 s."""
+
+    @pytest.fixture
+    def exported(self, sequence, tmp_path):
+        folder = tmp_path
+        poses = load_poses(write_file(folder / "whole.h5", sequence))
+        kept = np.r_[:5, 8:12]
+        poses = Poses(**{**vars(poses), "points": poses.points[kept], "frame": poses.frame[kept]})
+        export_poses(poses, folder, ["csv", "npz", "glb", "bvh", "trc"])
+        return poses, folder
+
+    def test_tables_and_glb_have_the_times_of_the_frames(self, exported):
+        _, folder = exported
+        lines = (folder / "hall_take_1.csv").read_text().splitlines()
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+        assert {int(row["frame"]): float(row["time_s"]) for row in rows}[9] == pytest.approx(0.4)
+        expected = [0, 0.05, 0.1, 0.15, 0.2, 0.4, 0.45, 0.5, 0.55]
+        with np.load(folder / "hall_take_1.npz") as archive:
+            assert archive["time_s"] == pytest.approx(expected)
+        glb = read_glb(folder / "hall_take_1.glb")
+        assert glb.array(glb.json["animations"][0]["samplers"][0]["input"]) == pytest.approx(expected, abs=1e-6)
+
+    def test_trc_has_an_empty_row_for_every_frame_that_is_left_out(self, exported):
+        poses, folder = exported
+        lines = (folder / "hall_take_1_aria01.trc").read_text().split("\n")
+        rows = [line.split("\t") for line in lines[6:-1]]
+        assert lines[2].split("\t")[2] == "12" == rows[-1][0]
+        assert [float(row[1]) for row in rows] == pytest.approx(np.arange(12) / 20)
+        assert ["".join(row[2:]) == "" for row in rows] == [t in (5, 6, 7) for t in range(12)]
+        assert [float(field) for field in rows[8][2:5]] == pytest.approx(poses.points_y_up[5, 0, 0], abs=1e-6)
+
+    def test_bvh_goes_evenly_through_frames_that_are_left_out(self, exported):
+        poses, folder = exported
+        places, frame_time = read_bvh(folder / "hall_take_1_aria01.bvh")
+        hips = poses.points_y_up[:, 0, poses.joints.index("left_hip")]
+        assert frame_time == pytest.approx(1 / 20) and len(places["left_hip"]) == 12
+        assert places["left_hip"][[4, 8]] == pytest.approx(hips[[4, 5]], abs=0.03)
+        assert places["left_hip"][6] == pytest.approx(hips[[4, 5]].mean(axis=0), abs=0.03)
+        about = json.loads((folder / "hall_take_1_export.json").read_text())
+        assert about["bvh"]["aria01"]["joints_filled_in"] == 3 * 17
+
+    def test_every_fifth_frame_is_a_fifth_of_the_rate(self, tmp_path):
+        joints = joint_set("h36m17")
+        poses = alone(rigid_motion(joints), joints)
+        export_poses(Poses(**{**vars(poses), "frame": 5 * poses.frame + 2}), tmp_path, ["bvh", "trc"])
+        places, frame_time = read_bvh(tmp_path / "lab_anna.bvh")
+        assert (frame_time, len(places["pelvis"])) == (pytest.approx(5 / 25), 25)
+        assert (tmp_path / "lab_anna.trc").read_text().split("\n")[2].startswith("5\t5\t25\t")
+
+    def test_times_that_no_row_can_hold_are_refused(self, sequence, tmp_path):
+        joints = joint_set("h36m17")
+        poses = alone(rigid_motion(joints, frames=3), joints)
+        far = Poses(**{**vars(poses), "frame": np.array([0, 1, 2_000_000_000])})
+        with pytest.raises(ExportError, match=r"3 frames from 0 to 2000000000 are .* choose csv, npz or glb"):
+            export_poses(far, tmp_path, ["trc"])
+        backwards = replace(sequence, frame=sequence.frame[::-1])
+        with pytest.raises(ExportError, match="take 1/frame: expected increasing numbers"):
+            load_poses(write_file(tmp_path / "a.h5", backwards))
 
 
 class TestChoices:
@@ -236,11 +299,11 @@ class TestChoices:
     def test_more_dimensions_are_selected_by_name_or_position(self, sequence, tmp_path):
         array = np.stack([sequence.joints_3d_world + k for k in range(len(sequence.camera))])
         path = write_file(tmp_path / "a.h5", sequence, seen=("camera frame person joint xyz", array))
-        with pytest.raises(ExportError, match=r"select camera=\.\.\.; found nothing"):
+        with pytest.raises(ExportError, match=r"--select camera=0, found none; camera is aria01/rgb, .* or 0 to 3"):
             load_poses(path)
         assert load_poses(path, select={"camera": sequence.camera[2]}).points == pytest.approx(array[2], nan_ok=True)
         assert load_poses(path, select={"camera": "1"}).points == pytest.approx(array[1], nan_ok=True)
-        with pytest.raises(ExportError, match="camera 'cam77'; there are aria01/rgb"):
+        with pytest.raises(ExportError, match="no camera 'cam77'; camera is aria01/rgb"):
             load_poses(path, select={"camera": "cam77"})
 
     def test_camera_coordinates_point_down(self, sequence, tmp_path):
@@ -293,9 +356,109 @@ class TestChoices:
         assert about["people_without_any_pose"] == ["aria02"]
         assert not (tmp_path / "hall_take_1_aria02.bvh").exists()
 
+    def test_everybody_has_files_of_their_own(self, poses, tmp_path):
+        people = ["player 1", "player_1", "Player/1", "player_1_2"]
+        four = replace(poses, points=poses.points[:, [0, 1, 2, 0]], person=people)
+        written = export_poses(four, tmp_path, ["bvh", "trc"])
+        names = ["player_1", "player_1_2", "Player_1_3", "player_1_2_2"]
+        expected = {f"hall_take_1_{name}.{kind}" for name in names for kind in ("bvh", "trc")}
+        assert {path.name for path in tmp_path.iterdir()} == {*expected, "hall_take_1_export.json"}
+        assert len(written) == 9
+        about = json.loads((tmp_path / "hall_take_1_export.json").read_text())
+        assert (about["people"], about["people_in_file_names"]) == (people, names)
+
     def test_one_frame(self, poses, tmp_path):
         first = Poses(**{**vars(poses), "points": poses.points[:1], "frame": poses.frame[:1]})
         assert len(export_poses(first, tmp_path, ["csv", "npz", "glb", "bvh", "trc"])) == 3 + 2 * 3 + 1
+
+
+def to_another_file(file, group):
+    other = file.filename.replace("odd", "other")
+    with h5py.File(other, "w") as target:
+        target["x"] = group["joints_3d_world"][...]
+    return other
+
+
+def link_out(file, group):
+    other = to_another_file(file, group)
+    del group["joints_3d_world"]
+    group["joints_3d_world"] = h5py.ExternalLink(other, "/x")
+
+
+def link_out_by_way_of_a_soft_one(file, group):
+    link_out(file, group)
+    file["away"] = group.get("joints_3d_world", getlink=True)
+    del group["joints_3d_world"]
+    group["joints_3d_world"] = h5py.SoftLink("/away")
+
+
+def gather_from_outside(file, group):
+    other, shape = to_another_file(file, group), group["joints_3d_world"].shape
+    del group["joints_3d_world"]
+    layout = h5py.VirtualLayout(shape, "f4")
+    layout[:] = h5py.VirtualSource(other, "x", shape)
+    group.create_virtual_dataset("joints_3d_world", layout)
+
+
+def replace_dataset(group, name, data):
+    del group[name]
+    group[name] = data
+
+
+class TestOddFiles:
+    """Each is refused in one sentence that names the file and the place."""
+
+    @pytest.mark.parametrize(
+        "change, said",
+        [
+            (link_out, "take 1/joints_3d_world: .* in another file"),
+            (link_out_by_way_of_a_soft_one, "take 1/joints_3d_world: .* in another file"),
+            (gather_from_outside, "take 1/joints_3d_world: .* in another file"),
+            (lambda file, group: group.pop("frame"), "take 1/frame: expected an array"),
+            (lambda file, group: replace_dataset(group, "frame", [[1, 2]]), r"frame: expected a list.*\(1, 2\)"),
+            (lambda file, group: replace_dataset(group, "frame", [1, 2]), r"expected shape \(2, 3, 17, 3\)"),
+            (lambda file, group: group["person"].write_direct(np.array([b"\xff", b"b", b"c"], object)), "1/person"),
+            (lambda file, group: group.attrs.update(fps=[20.0, 20.0]), "attribute fps: .* found array"),
+            (lambda file, group: group.attrs.update(fps=np.nan), "attribute fps: .* found .*nan"),
+            (lambda file, group: group.attrs.update(fps=h5py.Empty("f")), "attribute fps: .* found Empty"),
+            (lambda file, group: group.attrs.pop("fps"), "attribute fps: .* found None"),
+            (lambda file, group: group.attrs.update(world_up="up"), "attribute world_up: .* found 'up'"),
+            (lambda file, group: file.attrs.update(joint_set=[1, 2]), r"attribute joint_set: .* found '\[1 2\]'"),
+        ],
+    )
+    def test_is_refused(self, sequence, tmp_path, change, said):
+        path = write_file(tmp_path / "odd.h5", sequence)
+        with h5py.File(path, "r+") as file:
+            change(file, file[sequence.name])
+        with pytest.raises(schema.SchemaError, match=said) as refusal:
+            load_poses(path)
+        assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+    def test_what_the_file_says_of_a_prediction_is_checked(self, sequence, tmp_path):
+        predicted = {
+            "predicted_3d_world": ("frame person joint xyz", sequence.joints_3d_world),
+            "predicted_status": ("frame", np.ones(40)),
+        }
+        path = write_file(tmp_path / "odd.h5", sequence, **predicted)
+        with pytest.raises(schema.SchemaError, match=r"predicted_status: expected shape \(40, 3\).* found \(40,\)"):
+            load_poses(path)
+        for text in ("[]", "{bad", 5):
+            with h5py.File(path, "r+") as file:
+                file[sequence.name].attrs["prediction"] = text
+            with pytest.raises(schema.SchemaError, match="attribute prediction"):
+                load_poses(path)
+
+    def test_a_loop_of_links_that_is_not_asked_for_does_no_harm(self, sequence, tmp_path):
+        path = write_file(tmp_path / "odd.h5", sequence)
+        with h5py.File(path, "r+") as file:
+            replace_dataset(file[sequence.name], "in_view", h5py.SoftLink("in_view"))
+        assert load_poses(path).present == [0, 1, 2]
+
+    def test_attributes_as_xarray_writes_them(self, sequence, tmp_path):
+        path = write_file(tmp_path / "odd.h5", sequence)
+        with h5py.File(path, "r+") as file:
+            file[sequence.name].attrs["fps"] = [20.0]
+        assert load_poses(path).fps == 20.0
 
 
 class Glb:

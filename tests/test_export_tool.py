@@ -60,7 +60,10 @@ def test_a_predicted_scene_says_who_was_seen_and_what_was_assumed(folder):
     [
         ("dataset.h5", "holds 3 sequences, choose one"),
         ("nothing.h5", "no such file"),
-        ("scene.h5 --variable predicted_hypotheses_3d_world", "select hypothesis=...; found nothing"),
+        (
+            "scene.h5 --variable predicted_hypotheses_3d_world",
+            "expected --select hypothesis=0, found none; hypothesis is 0 to 2",
+        ),
         ("scene.h5 --select hypothesis", "--select wants DIM=ITEM"),
     ],
 )

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from contract_file import make_sequence
+from training_runs import untrained_run
 
 from finepose_mp import schema
 from finepose_mp.config import Config
 from finepose_mp.inference.long_tracks import TrackInput, lift_long_tracks, overlapping_windows
+from finepose_mp.inference.prediction import predict_file
 from finepose_mp.inference.scene import predict_scene
 from finepose_mp.models import build_model
 from finepose_mp.skeletons import joint_set
@@ -134,14 +136,14 @@ def test_a_gap_longer_than_a_window_stays_empty():
 def scene(tmp_path):
     """A file with one sequence whose prediction is asked for, and a function that predicts it."""
 
-    def predict(change=lambda sequence: None, **evaluation):
+    def predict(change=lambda sequence: None, joints=None, **evaluation):
         sequence = make_sequence(frames=30, persons=2, exo=2)
         change(sequence)
         path = tmp_path / "data.h5"
         with schema.create(path, "mine", "coco17", "mine", "none", overwrite=True) as file:
             schema.write_sequence(file, sequence)
         config = config_of(**evaluation)
-        return sequence, predict_scene(model_of(config), config, path, sequence.name)
+        return sequence, predict_scene(model_of(config), config, path, sequence.name, joints=joints)
 
     return predict
 
@@ -172,6 +174,55 @@ def test_what_cameras_disagree_about_is_uncertain(tmp_path):
     hypotheses = np.concatenate([COCO17.root_relative(each.hypotheses_3d_world) for each in alone])
     expected = np.sqrt(((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
     np.testing.assert_allclose(both.spread[seen], expected[seen], atol=1e-6)
+
+
+def test_the_prediction_of_several_cameras_lies_among_its_hypotheses(scene):
+    def without_a_joint(sequence):
+        sequence.joints_2d_projected[:, :, 0, COCO17.index("left_wrist")] = np.nan
+        sequence.joints_2d_projected[0, 5:9] = np.nan  # one of the cameras is blind for a while
+
+    _, predicted = scene(without_a_joint)
+    there = predicted.status != NOT_PREDICTED
+    pose, hypotheses = predicted.joints_3d_world[there], predicted.hypotheses_3d_world[:, there]
+    assert there.any() and hypotheses.std(axis=0).max() > 0.01
+    assert (pose >= hypotheses.min(axis=0) - 1e-9).all() and (pose <= hypotheses.max(axis=0) + 1e-9).all()
+    unseen_joint = np.s_[:, COCO17.index("left_wrist")]
+    of_person = predicted.status[:, 0] == SEEN
+    mean = predicted.hypotheses_3d_world[:, of_person, 0].mean(axis=0)
+    np.testing.assert_allclose(predicted.joints_3d_world[of_person, 0][unseen_joint], mean[unseen_joint], atol=1e-9)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_spread_of_a_derived_joint_is_that_of_its_hypotheses(tmp_path, placed):
+    sequence, path, config = make_sequence(frames=12, persons=1, exo=1), tmp_path / "data.h5", config_of()
+    if not placed:
+        sequence.world_to_camera[:] = np.nan
+    with schema.create(path, "mine", "coco17", "mine", "none") as file:
+        schema.write_sequence(file, sequence)
+    args = (model_of(config), config, path, sequence.name, ["cam01"])
+    own, predicted = predict_scene(*args), predict_scene(*args, joints="h36m17")
+    joints = joint_set("h36m17")
+    hypotheses = joints.root_relative(predicted.hypotheses_3d_world)
+    expected = np.sqrt(((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0))
+    np.testing.assert_allclose(predicted.spread, expected, atol=1e-6)
+    assert np.nanmax(predicted.spread[..., joints.index("pelvis")]) < 1e-6 < expected[..., joints.index("spine")].min()
+    same = [set_.index("left_knee") for set_ in (COCO17, joints)]
+    np.testing.assert_array_equal(own.spread[..., same[0]], predicted.spread[..., same[1]])
+    np.testing.assert_array_equal(own.status, predicted.status)
+
+
+def test_a_scene_in_which_nobody_is_placed_says_so_though_somebody_has_no_prediction(tmp_path):
+    sequence, run = make_sequence(frames=12, persons=2, exo=1), untrained_run(tmp_path / "run")
+    sequence.world_to_camera[:] = np.nan
+    sequence.joints_2d_detected[:, :, 1] = np.nan
+    sequence.detection_score[:, :, 1] = 0
+    with schema.create(tmp_path / "data.h5", "mine", "coco17", "mine", "none") as file:
+        schema.write_sequence(file, sequence)
+    predict_file(run, tmp_path / "data.h5", tmp_path / "scene.h5")
+    with schema.open_file(tmp_path / "scene.h5") as file:
+        scene = schema.read_sequence(file, sequence.name)
+    assert not scene.predicted_status[:, 1].any() and scene.prediction["root_relative"] == [sequence.person[0]]
+    assert scene.prediction["frame"] == "camera axes, root at origin"
 
 
 def test_no_truth_is_read(scene):

@@ -13,7 +13,9 @@ from finepose_mp.visualization.recording import write_recording
 
 @pytest.fixture(scope="module")
 def sequence():
-    return add_prediction(make_sequence(frames=12, persons=2))
+    sequence = add_prediction(make_sequence(frames=12, persons=2))
+    sequence.frame[7:] += 40  # the source leaves frames out
+    return sequence
 
 
 def test_without_the_library_it_is_said_what_to_install(sequence, tmp_path, monkeypatch):
@@ -45,11 +47,13 @@ def test_people_hypotheses_cameras_and_keypoints_are_in_it(table, sequence):
     for layer in ("ground_truth", "prediction", "hypotheses"):
         assert {f"/world/{layer}/{person}/bones" for person in sequence.person} <= entities
     assert {f"/world/cameras/{camera.replace('/', '_')}/detected" for camera in sequence.camera} <= entities
-    assert {frame for _, _, frame in table} - {None} == {3, 6, 9, 12}  # numbers of the source
+    assert {frame for _, _, frame in table} - {None} == {3, 6, 49, 52}  # numbers of the source
     points = table["/world/prediction/aria01/joints", "Points3D:positions", 6]
     assert np.array(points) == pytest.approx(sequence.predicted_3d_world[5, 0], abs=1e-5)
     seconds = table["/world/prediction/aria01/joints", "time", 6]
     assert seconds.total_seconds() == pytest.approx(5 / 20)
+    late = table["/world/prediction/aria01/joints", "time", 49]
+    assert late.total_seconds() == pytest.approx(48 / 20)
     strips = table["/world/hypotheses/aria01/bones", "LineStrips3D:strips", 6]
     assert len(strips) == 3 * len(COCO17.bones)
 

@@ -1,5 +1,6 @@
 """The validator finds what is wrong with a file, names the place, and finds nothing in sound files."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,30 @@ def test_the_example_of_the_format_is_sound(tmp_path, monkeypatch):
     assert report.verdict == "sound", [str(f) for f in report.findings]
 
 
+def test_the_worked_example_of_the_format_is_sound(tmp_path, monkeypatch):
+    """OpenPose's files and OpenCV's calibration, of a few frames; in one of them OpenPose found nobody."""
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / "docs" / "FORMAT.md").read_text()
+    calibration = next(block for block in text.split("```json\n")[1:] if "camera_matrix" in block).split("```")[0]
+    (tmp_path / "calibration.json").write_text(calibration)
+    (tmp_path / "recording").mkdir()
+    random = np.random.default_rng(0)
+    for t in range(6):
+        found = np.column_stack([random.uniform(100, 1000, (25, 2)), random.uniform(0.6, 1, 25)])
+        found[t] = 0
+        people = [] if t == 3 else [{"pose_keypoints_2d": found.ravel().tolist()}]
+        name = f"clip_{t:012d}_keypoints.json"
+        (tmp_path / "recording" / name).write_text(json.dumps({"version": 1.3, "people": people}))
+    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    example = next(block for block in blocks if "calibration.json" in block)
+    exec(compile(example, "docs/FORMAT.md", "exec"), {})
+    with schema.open_file(tmp_path / "recording.h5") as file:
+        recording = schema.read_sequence(file, "garden/clip_1")
+    assert np.isfinite(recording.joints_2d_detected[0, 0, 0]).all(axis=-1).tolist() == [False] + 24 * [True]
+    report = validate(tmp_path / "recording.h5")
+    assert report.verdict == "sound", [str(f) for f in report.findings]
+
+
 @pytest.mark.parametrize("joint_set", ["h36m17", "mpi17"])
 def test_files_of_other_joint_sets_are_sound(sound, tmp_path, joint_set):
     def change(s: Sequence) -> None:
@@ -107,6 +132,71 @@ def test_optional_variables_are_checked_where_they_are(sound, tmp_path):
 
 
 # --- people ---
+
+
+def lifted(s: Sequence) -> None:
+    """Nobody has a true pose; what was one is a prediction."""
+    s.predicted_3d_world = np.nan_to_num(s.joints_3d_world, nan=1.0)
+    s.predicted_status = np.ones(s.joint_status.shape[:2], np.uint8)
+    s.prediction = {"model": "runs/demo", "frame": "world", "root_relative": []}
+    s.joints_3d_world[:], s.joint_status[:] = np.nan, schema.MISSING
+    s.joints_2d_projected[:], s.in_view[:] = np.nan, 0
+
+
+def test_a_prediction_stands_in_for_a_truth_that_is_not_there(sound, tmp_path):
+    assert changed(sound, tmp_path, lifted).verdict == "sound"
+
+    def far(s: Sequence) -> None:
+        lifted(s)
+        s.predicted_3d_world += 4000.0
+
+    report = changed(sound, tmp_path, far)
+    assert {f.camera for f in report.findings if f.severity == "error"} == set(sound.camera)
+    finding = the(report, "units", camera="cam01")
+    assert "far from everybody" in finding.message and "within 200 m" in finding.expected
+
+    def centimetres(s: Sequence) -> None:
+        lifted(s)
+        s.predicted_3d_world[:, 1] *= 100
+
+    finding = the(changed(sound, tmp_path, centimetres), "units", variable="predicted_3d_world")
+    assert "look like centimetres" in finding.message and finding.person == "aria02"
+
+
+def test_what_a_model_does_badly_is_no_fault_of_the_file(sound, tmp_path):
+    def jumpy(s: Sequence) -> None:
+        lifted(s)
+        s.predicted_3d_world[7, 0] += [3.0, 0, 0]
+        s.predicted_3d_world[9, 0, 9] += 0.9
+
+    report = changed(sound, tmp_path, jumpy)
+    assert report.verdict == "sound"
+    found = {f.check for f in report.findings if f.variable == "predicted_3d_world"}
+    assert {"speed", "limbs"} <= found
+
+
+def test_people_without_a_place_are_far_from_nothing(sound, tmp_path):
+    def nowhere(s: Sequence) -> None:
+        lifted(s)
+        s.predicted_3d_world -= s.predicted_3d_world[:, :, [11, 12]].mean(axis=2, keepdims=True)
+        s.prediction = s.prediction | {"root_relative": list(s.person)}
+        s.world_to_camera[..., 3] += s.world_to_camera[..., :3] @ np.full(3, 4000.0)
+
+    assert changed(sound, tmp_path, nowhere).verdict == "sound"
+    with h5py.File(tmp_path / "changed.h5", "r+") as file:
+        file[NAME].attrs["prediction"] = "[1"
+    report = validate(tmp_path / "changed.h5")
+    assert "attribute prediction" in str(report.findings[0]) and report.verdict == "unusable"
+
+
+def test_cameras_that_film_nobody_are_near_each_other(sound, tmp_path):
+    def apart(s: Sequence) -> None:
+        lifted(s)
+        s.predicted_3d_world = s.predicted_status = s.prediction = None
+        s.world_to_camera[s.camera.index("cam02"), :, :, 3] *= 1000.0
+
+    finding = the(changed(sound, tmp_path, apart), "units")
+    assert finding.camera == "cam02" and "far from the other cameras" in finding.message
 
 
 def test_millimetres_are_named(sound, tmp_path):

@@ -19,7 +19,7 @@ from finepose_mp import schema
 from finepose_mp.preprocessing.egohumans import catalogue, dataset
 from finepose_mp.preprocessing.egohumans.benchmark_oracles import compare_file
 from finepose_mp.preprocessing.simulation.dataset import simulate
-from finepose_mp.validation import Report, isolated, validate, validate_isolated
+from finepose_mp.validation import Report, attributes, isolated, validate, validate_isolated
 from finepose_mp.validation.take import Spread
 
 NAME = "01_tagging/001_tagging"
@@ -158,6 +158,82 @@ def test_a_file_may_not_lead_to_other_files(edited, tmp_path):
     report = validate(edited)
     assert "joints_3d_world: its numbers lie in another file" in messages(report, "storage")
     assert "in_view: missing" in messages(report, "variables")
+
+
+def test_a_soft_link_may_not_lead_to_other_files_either(edited, tmp_path):
+    with h5py.File(edited, "r+") as file, h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = file[NAME]["in_view"][...]
+        del file[NAME]["in_view"]
+        file["away"] = h5py.ExternalLink("other.h5", "/x")
+        file[NAME]["in_view"] = h5py.SoftLink("/away")
+    assert "in_view: missing" in messages(validate(edited), "variables")
+
+
+@pytest.mark.parametrize("kind", [None, np.zeros(3, "i4")])
+def test_cameras_of_no_kind_are_said_and_the_rest_is_checked(edited, kind):
+    with h5py.File(edited, "r+") as file:
+        file.copy(file[NAME], "02_lego/001_lego")
+        del file[NAME]["camera_kind"]
+        if kind is not None:
+            file[NAME]["camera_kind"] = kind
+        file["02_lego/001_lego"].attrs["fps"] = 0.0
+    report = validate(edited)
+    assert f"{NAME}/camera_kind: " + ("missing" if kind is None else "wrong type") in str(report.findings[0])
+    assert "02_lego/001_lego: attribute fps" in messages(report, "fps")
+    assert not messages(report, "damage") and "not one of 2 sequences" in report.unusable
+
+
+def test_an_error_in_one_sequence_does_not_stop_the_others(edited, monkeypatch):
+    with h5py.File(edited, "r+") as file:
+        file.copy(file[NAME], "02_lego/001_lego")
+        file["02_lego/001_lego"].attrs["fps"] = 0.0
+
+    def stumble(take):
+        if take.name == NAME:
+            raise KeyError("camera_kind")
+
+    monkeypatch.setattr(attributes, "check_camera_words", stumble)
+    report = validate(edited)
+    assert report.verdict == "unusable" and str(edited) in report.unusable
+    assert f"{NAME}: cannot be checked (KeyError: 'camera_kind')" in messages(report, "damage")
+    assert "02_lego/001_lego: attribute fps" in messages(report, "fps") and messages(report, "duplicate")
+    assert len(report.measured) == 6  # the other checks of the sequence are done
+
+
+def test_attributes_as_xarray_writes_them(edited):
+    with h5py.File(edited, "r+") as file:
+        file[NAME].attrs.update(fps=[20.0], simulated=np.ones(1, "u1"))
+    assert validate(edited).verdict == "sound"
+    with h5py.File(edited, "r+") as file:
+        file[NAME].attrs.update(fps=[20.0, 20.0], simulated=[1, 1])
+    report = validate(edited)
+    assert "array([20., 20.])" in messages(report, "fps") and "simulated" in messages(report, "attributes")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("prediction", 5),
+        ("prediction", "[]"),
+        ("activity_names", "{bad"),
+        ("scene", b"\xff\xfe"),
+        ("simulated", [1, 0]),
+    ],
+)
+def test_attributes_that_no_reader_can_use(edited, name, value):
+    with h5py.File(edited, "r+") as file:
+        text = h5py.string_dtype("utf-8") if isinstance(value, bytes) else None
+        file[NAME].attrs.create(name, value, dtype=text)
+    report = validate(edited)
+    assert f"attribute {name}" in messages(report, "attributes") and "not one of 1 sequences" in report.unusable
+
+
+def test_subjects_have_names(edited):
+    with h5py.File(edited, "r+") as file:
+        file[NAME].attrs["subjects"] = '["anna", {"y": 1}]'
+    report = validate(edited)
+    assert "attribute subjects; expected a list of names, found {'y': 1}" in messages(report, "attributes")
+    assert report.verdict == "findings"
 
 
 def test_claims_of_endless_data_are_refused_without_reading(edited):

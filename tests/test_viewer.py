@@ -62,6 +62,16 @@ def test_a_part_of_the_frames_keeps_its_numbers_and_its_time(sequence):
     np.testing.assert_array_equal(turned[1], turned[0][10:40:5])
 
 
+def test_time_goes_by_the_frames_numbers(sequence):
+    sequence.frame = np.r_[1:31, 101:131]
+    scene = _data(scene_page(sequence, JOINTS))
+    assert scene["fps"] == 20
+    assert [scene["seconds"][t] for t in (0, 29, 30, 59)] == [0, 1.45, 5, 6.45]
+    sequence.frame = 5 * np.arange(60)
+    every_fifth = _data(scene_page(sequence, JOINTS, frames=range(0, 60, 2)))
+    assert (every_fifth["fps"], every_fifth["seconds"][1]) == (2, 0.5)
+
+
 def test_ten_minutes_far_from_the_origin_do_not_overflow(sequence):
     scene = _data(_page_of(sequence, truth=sequence.joints_3d_world + np.array([500.0, -800.0, 90.0])))
     moved = _positions(scene, 0)[:, 0]
@@ -221,6 +231,14 @@ class TestInABrowser:
         after = browser.evaluate(f"new Promise(done => {{ let turns = 0; {wait} }})")
         browser.evaluate("$('play').click()")
         assert after > before + 5
+
+    def test_frames_that_are_left_out_take_their_time(self, browser):
+        """Six milliseconds before frame 7 is due, and after it; the clock of the page is set, not waited for."""
+        at = "playing = true; frame = 0; clock = 0; tick({}); playing = false; frame"
+        late = browser.evaluate("scene.seconds = scene.seconds.map((s, i) => i < 7 ? s : s + 10); scene.seconds[7]")
+        assert late == pytest.approx(10 + 7 / 20)
+        assert browser.evaluate(at.format(1000 * late - 6)) == 6
+        assert browser.evaluate(at.format(1000 * late + 6)) == 7
 
     def test_every_frame_is_drawn_and_what_one_costs_is_printed(self, browser):
         """Drawn by the processor; `pytest -rP` shows the cost, which decides nothing."""

@@ -1,5 +1,7 @@
 """Pictures and animations of scenes: what is drawn, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from contract_file import add_prediction, make_sequence
@@ -176,6 +178,44 @@ class TestOddScenes:
         scene.joints_3d_world[:, 2] = np.nan
         figure = visualization.scene_figure(scene, COCO17, 0, [])
         assert "aria03 (no pose)" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+class TestTime:
+    """Of a source that left frames out, or numbers every fifth frame only."""
+
+    def test_the_title_says_when_a_frame_was(self, sequence):
+        with_holes = replace(sequence, frame=np.r_[3 : 3 + 10, 103 : 103 + len(sequence.frame) - 10])
+        title = visualization.scene_figure(with_holes, COCO17, 10, []).get_suptitle()
+        assert f"frame 103, {100 / 20:.2f} s" in title
+
+    def test_pictures_are_held_where_frames_are_left_out(self, sequence):
+        with_holes = replace(sequence, frame=np.r_[0:10, 20 : 10 + len(sequence.frame)])
+        assert visualization.frame_rate(with_holes) == 20
+        assert visualization.pictures(with_holes, range(8, 12)) == [8, 9, *[9] * 10, 10, 11]
+        assert visualization.pictures(with_holes, range(4, 14, 2)) == [4, 6, 8, *[8] * 5, 10, 12]
+        assert visualization.pictures(sequence, range(4, 14, 3)) == [4, 7, 10, 13]
+
+    def test_every_fifth_frame_is_a_fifth_of_the_rate(self, sequence):
+        fifth = replace(sequence, frame=5 * sequence.frame + 2)
+        assert visualization.frame_rate(fifth) == 4
+        assert visualization.pictures(fifth, range(3, 6)) == [3, 4, 5]
+
+    def test_numbers_that_are_no_times_are_named(self, sequence):
+        with pytest.raises(ValueError, match="frame: expected increasing numbers"):
+            visualization.pictures(replace(sequence, frame=sequence.frame[::-1]), range(3))
+        far = sequence.frame.copy()
+        far[-1] = 2_000_000_000
+        with pytest.raises(ValueError, match="are 1999999999 pictures, more than 1000000"):
+            visualization.pictures(replace(sequence, frame=far), range(1, len(far)))
+
+    def test_a_held_picture_is_drawn_once(self, predicted, tmp_path, monkeypatch):
+        stage, drawn = stage_of(predicted), []
+        picture = stage.picture
+        monkeypatch.setattr(stage, "picture", lambda: drawn.append(1) or picture())
+        visualization.write_animation(stage, [0, 0, 0, 5, 5], 10.0, tmp_path / "a.gif")
+        with Image.open(tmp_path / "a.gif") as gif:
+            assert sum(gif.seek(i) or gif.info["duration"] for i in range(gif.n_frames)) == 500
+        assert len(drawn) <= 2 + 4  # and those from which the colours are taken
 
 
 class TestAnimation:

@@ -65,6 +65,17 @@ def test_frames_and_rate_of_an_animation(show, folder):
             assert (gif.n_frames, gif.info["duration"]) == (count, duration)
 
 
+def test_a_film_of_frames_with_holes_takes_the_time_they_took(show, folder):
+    sequence = make_sequence(name="holes", frames=8)
+    sequence.frame = np.r_[0:4, 14:18]
+    with schema.create(folder / "holes.h5", "made-up", "coco17", licence="", citation="", overwrite=True) as file:
+        schema.write_sequence(file, sequence)
+    status, said, _ = show("holes.h5 --out holes.gif --cameras")
+    assert status == 0 and "9 pictures, 10 a second" in said
+    with Image.open(folder / "holes.gif") as gif:
+        assert sum(gif.seek(i) or gif.info["duration"] for i in range(gif.n_frames)) == 900
+
+
 def test_missing_images_are_said(show, folder):
     (folder / "take/cam01").mkdir(parents=True)
     Image.new("RGB", (8, 6), "red").save(folder / "take/cam01/00001.jpg")
@@ -95,6 +106,10 @@ def test_nothing_is_overwritten_unasked(show, folder):
         ("dataset.h5 --frames ten --out no.gif", "--frames ten: expected START:STOP"),
         ("dataset.h5 --frames=-5: --out no.gif", "--frames -5:: expected START:STOP"),
         ("dataset.h5 --fps 0 --out no.gif", "--fps 0: expected more than 0"),
+        ("dataset.h5 --frames 10 --out no.png", "--frames 10: .png shows one moment; choose it with --frame"),
+        ("dataset.h5 --frame 3 --out no.gif", "--frame 3: .gif shows many; choose them with --frames START:STOP"),
+        ("dataset.h5 --frame 3 --out no.html", "choose them with --frames START:STOP"),
+        ("dataset.h5 --frame 3 --rerun no.rrd", "choose them with --frames START:STOP"),
         ("dataset.h5 --out no.tiff", "one of .png, .pdf, .svg, .gif, .mp4, .html"),
         ("dataset.h5 --out no", "one of .png, .pdf, .svg, .gif, .mp4, .html"),
         ("dataset.h5 --out no.rrd", "--rerun FILE.rrd"),

@@ -51,6 +51,11 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.rerun is None and suffix not in KNOWN:
         hint = "; a Rerun recording is asked for with --rerun FILE.rrd" if suffix == ".rrd" else ""
         raise ValueError(f"--out {arguments.out}: its suffix says what to write, one of {', '.join(KNOWN)}{hint}")
+    one_moment = arguments.rerun is None and suffix in PICTURES
+    if one_moment and arguments.frames is not None:
+        raise ValueError(f"--frames {arguments.frames}: {suffix} shows one moment; choose it with --frame")
+    if not one_moment and arguments.frame is not None:
+        raise ValueError(f"--frame {arguments.frame}: {suffix} shows many; choose them with --frames START:STOP")
     if arguments.fps is not None and not arguments.fps > 0:
         raise ValueError(f"--fps {arguments.fps:g}: expected more than 0")
 
@@ -63,13 +68,14 @@ def _draw(sequence: schema.Sequence, joints: JointSet, arguments: argparse.Names
 
 def _animate(sequence: schema.Sequence, joints: JointSet, arguments: argparse.Namespace, path: Path) -> str:
     fastest = visualization.PICTURES_A_SECOND[path.suffix.lower()]
-    frames = _frames(sequence, arguments, step=max(1, -int(-sequence.fps // fastest)))
-    fps = arguments.fps or sequence.fps / frames.step
+    rate = visualization.frame_rate(sequence)
+    frames = _frames(sequence, arguments, step=max(1, -int(-rate // fastest)))
+    fps, shown = arguments.fps or rate / frames.step, visualization.pictures(sequence, frames)
     _, cameras, images = _view(sequence, arguments)
     layers = visualization.layers_of(sequence)
     stage = visualization.Stage(sequence, joints, layers, cameras, list(frames), images)
-    visualization.write_animation(stage, list(frames), fps, path)
-    return f"{len(frames)} pictures, {fps:g} a second, {_views(cameras, images)}"
+    visualization.write_animation(stage, shown, fps, path)
+    return f"{len(shown)} pictures, {fps:g} a second, {_views(cameras, images)}"
 
 
 def _write_page(sequence: schema.Sequence, joints: JointSet, arguments: argparse.Namespace, path: Path) -> str:

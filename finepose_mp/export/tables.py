@@ -58,13 +58,17 @@ def write_npz(poses: Poses, path: Path) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def write_trc(poses: Poses, person: int, path: Path) -> None:
-    """One person as markers in OpenSim's TRC: metres, +y up; fields of missing markers are empty."""
-    points, names = poses.points_y_up[:, person], poses.joints.joints
-    rate, count = f"{poses.fps:g}", len(points)
+def write_trc(poses: Poses, person: int, path: Path, name: str) -> None:
+    """One person as markers in OpenSim's TRC: metres, +y up; fields of missing markers are empty.
+
+    `name` is what the file calls itself. Frames that the source leaves out have a row of empty fields: some readers go
+    by the rate, others by the time.
+    """
+    points, frames_per_second = poses.at_regular_times(poses.points_y_up[:, person])
+    rate, count, names = f"{frames_per_second:g}", len(points), poses.joints.joints
     axes = [f"{axis}{n}" for n in range(1, len(names) + 1) for axis in "XYZ"]
     lines = [
-        f"PathFileType\t4\t(X/Y/Z)\t{path.name}",
+        f"PathFileType\t4\t(X/Y/Z)\t{name}",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
         f"{rate}\t{rate}\t{count}\t{len(names)}\tm\t{rate}\t1\t{count}",
         "Frame#\tTime\t" + "\t\t\t".join(names) + "\t\t",
@@ -74,5 +78,5 @@ def write_trc(poses: Poses, person: int, path: Path) -> None:
     for t, pose in enumerate(points):
         known = np.isfinite(pose).all(axis=-1)
         fields = [f"{value:.6f}" if known[j] else "" for j, joint in enumerate(pose) for value in joint]
-        lines.append(f"{t + 1}\t{poses.time[t]:.6f}\t" + "\t".join(fields))
+        lines.append(f"{t + 1}\t{t / frames_per_second:.6f}\t" + "\t".join(fields))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

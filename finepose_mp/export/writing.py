@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ _OF_ONE_PERSON = ("bvh", "trc")
 def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool = False) -> list[Path]:
     """Paths of the files written: <sequence>.csv, .npz and .glb, and <sequence>_<person>.bvh and .trc.
 
-    <sequence>_export.json beside them says units, axes, rate and, for BVH, what had to be filled in and how far its
-    bones of constant length are from the joints.
+    People whose names would give the same file are numbered. <sequence>_export.json beside them says units, axes, rate
+    and, for BVH, what had to be filled in and how far its bones of constant length are from the joints.
 
     Raises:
         ExportError: an unknown format, or BVH of people whose hips are never there.
@@ -32,16 +33,17 @@ def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool
     if unknown or not formats:
         raise ExportError(f"unknown format {', '.join(unknown) or 'none'}; known: {', '.join(FORMATS)}")
     folder = Path(folder)
-    stem = _safe(poses.sequence)
+    stem, people = _safe(poses.sequence), _file_names(poses.person)
     jobs: dict[Path, Callable[[Path], object]] = {}
-    about = _describe(poses)
+    about = _describe(poses, people)
     for name in formats:
         if name in _OF_ONE_PERSON:
             for person in _with_root(poses, about) if name == "bvh" else poses.present:
-                path = folder / f"{stem}_{_safe(poses.person[person])}.{name}"
-                jobs[path] = _job(name, poses, person, about)
+                path = folder / f"{stem}_{people[person]}.{name}"
+                jobs[path] = _job(path, poses, person, about)
         else:
-            jobs[folder / f"{stem}.{name}"] = _job(name, poses, None, about)
+            path = folder / f"{stem}.{name}"
+            jobs[path] = _job(path, poses, None, about)
     described = folder / f"{stem}_export.json"
     check_free(*jobs, described, overwrite=overwrite)
     for path, write in jobs.items():
@@ -53,23 +55,24 @@ def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool
     return [*jobs, described]
 
 
-def _job(name: str, poses: Poses, person: int | None, about: dict) -> Callable[[Path], object]:
-    if name == "csv":
+def _job(final: Path, poses: Poses, person: int | None, about: dict) -> Callable[[Path], object]:
+    """What writes the file `final` to the path that it has for the time being."""
+    if final.suffix == ".csv":
         return lambda path: write_csv(poses, path)
-    if name == "npz":
+    if final.suffix == ".npz":
         return lambda path: write_npz(poses, path)
-    if name == "glb":
+    if final.suffix == ".glb":
         return lambda path: write_glb(poses, path)
-    if name == "trc":
-        return lambda path: write_trc(poses, person, path)
+    if final.suffix == ".trc":
+        return lambda path: write_trc(poses, person, path, final.name)
     return lambda path: _write_person_bvh(poses, person, about, path)
 
 
 def _write_person_bvh(poses: Poses, person: int, about: dict, path: Path) -> None:
-    points = poses.points_y_up[:, person]
+    points, frames_per_second = poses.at_regular_times(poses.points_y_up[:, person])
     filled, gaps = fill_gaps(points)
     rig = fit_rig(filled, poses.joints)
-    write_bvh(rig, poses.fps, path)
+    write_bvh(rig, frames_per_second, path)
     reached = rig.joint_positions()
     error = np.linalg.norm(np.stack([reached[n] for n in poses.joints.joints], axis=1) - points, axis=-1)
     about.setdefault("bvh", {})[poses.person[person]] = {
@@ -109,11 +112,12 @@ def fill_gaps(points: np.ndarray) -> tuple[np.ndarray, int]:
     return filled, gaps
 
 
-def _describe(poses: Poses) -> dict:
+def _describe(poses: Poses, file_names: list[str]) -> dict:
     return {
         "sequence": poses.sequence,
         "variable": poses.variable,
         "people": [poses.person[person] for person in poses.present],
+        "people_in_file_names": [file_names[person] for person in poses.present],
         "people_without_any_pose": [name for p, name in enumerate(poses.person) if p not in poses.present],
         "frames": len(poses.frame),
         "first_frame": int(poses.frame[0]),
@@ -131,3 +135,18 @@ def _describe(poses: Poses) -> dict:
 
 def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
+
+
+def _file_names(people: list[str]) -> list[str]:
+    """Each person's name as part of a file name, numbered from 2 where somebody before has it.
+
+    Capitals make no difference: on some disks they are none between file names either.
+    """
+    names, taken = [], set()
+    for person in people:
+        plain = _safe(person)
+        numbered = (f"{plain}_{number}" for number in count(2))
+        name = next(name for name in chain([plain], numbered) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names.append(name)
+    return names

@@ -81,6 +81,23 @@ class Fusion:
             soft[block] = soft_j_agg(hypotheses, distances, self._joints.root_joints)
         return hard, soft
 
+    def hypotheses(self, frames: np.ndarray) -> np.ndarray:
+        """(H, F, J, 3) of frames that some camera sees: the h-th of every camera that sees the person, fused.
+
+        By the weights of soft multi-view J-Agg, so that what it gives lies among these.
+        """
+        count = len(self._sightings[0].hypotheses)
+        fused = np.empty((count, len(frames), len(self._joints), 3))
+        for first in range(0, len(frames), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            hypotheses, distances = self.candidates(frames[block])
+            # Where no camera has the keypoint, the mean over those that see the person, not over the others' stand-ins.
+            sees = np.repeat(self.sees[:, frames[block], None], count, axis=0)
+            distances = np.where(sees, np.nan_to_num(distances), np.nan)
+            hypotheses, distances = (each.reshape(-1, count, *each.shape[1:]) for each in (hypotheses, distances))
+            fused[:, block] = soft_j_agg(hypotheses, distances, self._joints.root_joints)
+        return fused
+
     def candidates(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Hypotheses (KH, F, J, 3) of all cameras along the world's axes, and their distances (KH, F, J) from the 2D.
 

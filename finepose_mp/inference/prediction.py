@@ -13,8 +13,7 @@ from finepose_mp import runs, schema
 from finepose_mp.config import Config, EvaluationConfig, load_config, sampling_asked_for
 from finepose_mp.files import check_free
 from finepose_mp.inference.scene import ScenePrediction, predict_scene
-from finepose_mp.skeletons import convert
-from finepose_mp.variables import INFERRED, SEEN
+from finepose_mp.variables import INFERRED, NOT_PREDICTED, SEEN
 
 WORLD, ROOT_RELATIVE = "world", "camera axes, root at origin"
 
@@ -125,7 +124,9 @@ class _Predictor:
         sequence.action = options.action or sequence.action
         assumed = [*options.assumed, *_about_rates(self.run, sequence.fps, self.config)]
         config = _deployed(self.config, self.model, options, sequence.action, assumed)
-        predicted = predict_scene(self.model, config, self.source, name, options.cameras, options.action)
+        predicted = predict_scene(
+            self.model, config, self.source, name, options.cameras, options.action, self.joint_set
+        )
         if predicted.root_relative:
             assumed.append(
                 f"{', '.join(predicted.root_relative)}: no camera of known pose sees them, so their poses are relative "
@@ -133,20 +134,17 @@ class _Predictor:
             )
         return replace(
             sequence,
-            predicted_3d_world=self._in_file(predicted.joints_3d_world),
-            predicted_hypotheses_3d_world=self._in_file(predicted.hypotheses_3d_world),
-            predicted_spread=self._in_file(predicted.spread[..., None])[..., 0],
+            predicted_3d_world=predicted.joints_3d_world,
+            predicted_hypotheses_3d_world=predicted.hypotheses_3d_world,
+            predicted_spread=predicted.spread,
             predicted_status=predicted.status,
             prediction=self._about(sequence, predicted, config, assumed),
         )
 
-    def _in_file(self, values: np.ndarray) -> np.ndarray:
-        """Values (..., J, D) of the model's joints for those of the file."""
-        return convert(values, self.config.data.joint_set, self.joint_set)[0]
-
     def _about(self, sequence: schema.Sequence, predicted: ScenePrediction, config: Config, assumed: list[str]) -> dict:
         """What is kept with the prediction, as plain values."""
-        nobody_is_placed = len(predicted.root_relative) == len(sequence.person)
+        predicted_people = np.flatnonzero((predicted.status != NOT_PREDICTED).any(axis=0))
+        nobody_is_placed = {sequence.person[p] for p in predicted_people} == set(predicted.root_relative) != set()
         return {
             "model": str(self.run),
             "checkpoint": self.options.which,

@@ -2,8 +2,10 @@
 
 import json
 
+import h5py
 import numpy as np
 
+from finepose_mp import schema
 from finepose_mp.cameras import MODELS
 from finepose_mp.schema import CAMERA_KINDS, SPLITS
 from finepose_mp.validation import root
@@ -14,6 +16,7 @@ UP_AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 
 _TEXTS = ("scene", "action", "split", "split_within_scene", "world_up")
 _JSON = {"subjects": list, "source_files": dict, "findings": list}
+_OPTIONAL_JSON = {"activity_names": dict, "prediction": dict}
 _FRAMES_PER_SECOND = (1.0, 1000.0)
 _IMAGE_SIDES = (16, 20_000)  # pixels
 
@@ -26,30 +29,39 @@ def check_attributes(take: Take) -> None:
         if isinstance(value, str):
             values[name] = value
         else:
-            notes.add("attributes", ERROR, f"attribute {name}", "text", _shown(value))
-    for name, kind in _JSON.items():
-        value = _parsed(root.attribute(group, name))
+            notes.add("attributes", ERROR, f"attribute {name}", "text in UTF-8", _shown(value))
+    optional = {name: kind for name, kind in _OPTIONAL_JSON.items() if name in group.attrs}
+    for name, kind in (_JSON | optional).items():
+        found = root.attribute(group, name)
+        value = _parsed(found)
         if isinstance(value, kind):
             values[name] = value
         else:
             wanted = "a list in JSON" if kind is list else "an object in JSON"
-            notes.add("attributes", ERROR, f"attribute {name}", wanted, _shown(value))
-    _check_rate(take)
-    if root.attribute(group, "simulated") not in (0, 1):
+            notes.add("attributes", ERROR, f"attribute {name}", wanted, _shown(found))
+    relative = values.get("prediction", {}).get("root_relative")
+    if isinstance(relative, list):
+        values["root_relative"] = relative
+    simulated = _single(group, "simulated")
+    if simulated is not None:
+        values["simulated"] = simulated
+    if simulated not in (0, 1):
         notes.add("attributes", ERROR, "attribute simulated", "0 or 1", _shown(root.attribute(group, "simulated")))
-    if {*_TEXTS, *_JSON, "fps"} <= values.keys():
+    _check_rate(take)
+    if {*_TEXTS, *_JSON, *optional, "simulated", "fps"} <= values.keys():
         values["complete"] = True
     _check_values(take)
 
 
 def _check_rate(take: Take) -> None:
-    value = root.attribute(take.group, "fps")
-    number = float(value) if np.ndim(value) == 0 and isinstance(value, int | float | np.number) else np.nan
+    value = _single(take.group, "fps")
+    number = float(value) if isinstance(value, int | float | np.number) else np.nan
     low, high = _FRAMES_PER_SECOND
     if np.isfinite(number) and number > 0:
         take.attributes["fps"] = number
     if not low <= number <= high:
-        take.notes.add("fps", ERROR, "attribute fps", f"frames a second, {low:g} to {high:g}", _shown(value))
+        expected, found = f"frames a second, {low:g} to {high:g}", _shown(root.attribute(take.group, "fps"))
+        take.notes.add("fps", ERROR, "attribute fps", expected, found)
 
 
 def _check_values(take: Take) -> None:
@@ -61,6 +73,9 @@ def _check_values(take: Take) -> None:
         notes.add("world_up", ERROR, "attribute world_up", f"one of {' '.join(UP_AXES)}", repr(values.pop("world_up")))
     if values.get("scene") == "":
         notes.add("attributes", WARNING, "attribute scene is empty; results are reported under it")
+    strangers = [item for item in values.get("subjects", []) if not isinstance(item, str)]
+    if strangers:
+        notes.add("attributes", ERROR, "attribute subjects", "a list of names", f"{_shown(strangers[0])} in it")
     own = [item for item in values.get("findings", []) if isinstance(item, dict)]
     if len(own) < len(values.get("findings", [])):
         notes.add("attributes", ERROR, "attribute findings", "a list of objects", "something else in it")
@@ -150,5 +165,13 @@ def _parsed(value: object) -> object:
         return None
 
 
+def _single(group: h5py.Group, name: str) -> object:
+    """The one value of an attribute, None where it is absent, cannot be read, or has several."""
+    try:
+        return schema.single(root.attribute(group, name))
+    except ValueError:
+        return None
+
+
 def _shown(value: object) -> str:
-    return "none" if value is None else repr(value)[:80]
+    return "nothing readable" if value is None else repr(value)[:80]

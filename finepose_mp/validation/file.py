@@ -6,13 +6,11 @@ from pathlib import Path
 import h5py
 
 from finepose_mp import schema
+from finepose_mp.skeletons import JointSet
 from finepose_mp.validation import attributes, people, rig, root, structure, view_findings, views
 from finepose_mp.validation.findings import ERROR, Finding, Findings, Report
 from finepose_mp.validation.sequences import Sequences
 from finepose_mp.validation.take import DamagedDataError, Take
-
-# Whatever the HDF5 library makes of damaged bytes: it raises almost anything.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 def validate(path: Path, on_sequence: Callable[[str], None] | None = None) -> Report:
@@ -33,7 +31,7 @@ def validate(path: Path, on_sequence: Callable[[str], None] | None = None) -> Re
     with file:
         try:
             _check_file(file, report, on_sequence or (lambda name: None))
-        except _DAMAGE as error:
+        except schema.DAMAGE as error:
             report.unusable = (
                 f"{path}: damaged, its contents cannot be listed or read ({type(error).__name__}: {error})"
             )
@@ -55,14 +53,25 @@ def _check_file(file: h5py.File, report: Report, on_sequence: Callable[[str], No
     together, readable = Sequences(), 0
     for name in names:
         on_sequence(name)
-        take, notes = structure.open_take(file, name, joints)
-        if take is not None:
-            _check_take(take, report, together)
-            readable += structure.is_readable(take)
-        report.findings += notes.items
+        readable += _check_sequence(file, name, joints, report, together)
     report.findings += together.findings()
     if not readable:
         report.unusable = report.unusable or f"{report.path}: not one of {len(names)} sequences can be read"
+
+
+def _check_sequence(file: h5py.File, name: str, joints: JointSet, report: Report, together: Sequences) -> bool:
+    """Whether the toolkit can read the sequence. Nothing that is odd about it stops the checks of others."""
+    notes = Findings(name)
+    try:
+        take, notes = structure.open_take(file, name, joints)
+        if take is not None:
+            _check_take(take, report, together)
+        return take is not None and structure.is_readable(take)
+    except schema.DAMAGE as error:
+        _note_damage(report, notes, error)
+        return False
+    finally:
+        report.findings += notes.items
 
 
 def _check_take(take: Take, report: Report, together: Sequences) -> None:
@@ -73,11 +82,18 @@ def _check_take(take: Take, report: Report, together: Sequences) -> None:
             continue  # what is missing has been named already
         try:
             check(take)
-        except DamagedDataError as error:
-            finding = Finding("damage", ERROR, take.name, str(error), "data that can be read")
-            if finding not in take.notes.items:
-                take.notes.items.append(finding)
-            report.unusable = report.unusable or f"{report.path}: {error}; convert again, or copy the file again"
+        except schema.DAMAGE as error:
+            _note_damage(report, take.notes, error)
+
+
+def _note_damage(report: Report, notes: Findings, error: Exception) -> None:
+    said = str(error)
+    if not isinstance(error, DamagedDataError):
+        said = f"{notes.group}: cannot be checked ({type(error).__name__}: {error})"
+    finding = Finding("damage", ERROR, notes.group, said, "data that can be read")
+    if finding not in notes.items:
+        notes.items.append(finding)
+    report.unusable = report.unusable or f"{report.path}: {said}; convert again, or copy the file again"
 
 
 def _checks(report: Report, together: Sequences) -> list[tuple[tuple[str, ...], Callable[[Take], None]]]:

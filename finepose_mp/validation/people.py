@@ -3,6 +3,7 @@
 Two passes over the frames: the first collects what is usual for each person, the second finds the frames that are not.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from finepose_mp.schema import INTERPOLATED, MISSING, OBSERVED
 from finepose_mp.skeletons import JointSet
 from finepose_mp.validation.findings import ERROR, INFO, WARNING
-from finepose_mp.validation.take import Spread, Take
+from finepose_mp.validation.take import PREDICTION, TRUTH, Spread, Take
 
 # Bones that do not bend, by name, so that they are the same in every joint set.
 _LIMBS = (
@@ -52,13 +53,19 @@ def limb_pairs(joints: JointSet) -> dict[str, tuple[int, int]]:
 
 
 def check_people(take: Take) -> None:
-    """Findings about `joints_3d_world` and `joint_status`."""
-    usual = _first_pass(take)
+    """Findings about `joints_3d_world` and `joint_status`; about the prediction where nobody has a true pose."""
+    masks = _Masks(take)
+    usual = _first_pass(take, masks.check)
+    masks.report()
+    if not usual.with_pose:
+        take.notes.add("poses", INFO, "nobody has a 3D pose in any frame", variable=TRUTH)
+        if take.has(PREDICTION):
+            take.poses = PREDICTION
+            usual = _first_pass(take, take.positions)
     metric = [_check_units(take, usual, p, person) for p, person in enumerate(take.person)]
     take.is_metric = any(metric) or not usual.with_pose
     _check_origin(take, usual)
     if not usual.with_pose:
-        take.notes.add("poses", INFO, "nobody has a 3D pose in any frame", variable="joints_3d_world")
         return
     _check_up(take, usual)
     for p, person in enumerate(take.person):
@@ -67,13 +74,14 @@ def check_people(take: Take) -> None:
     _second_pass(take, usual, np.array(metric, bool))
 
 
-def _first_pass(take: Take) -> _Usual:
+def _first_pass(take: Take, read: Callable[[slice], np.ndarray]) -> _Usual:
+    """What is usual among the joints (T, P, J, 3), NaN where missing, that `read` gives of every block."""
     pairs, persons = limb_pairs(take.joints), len(take.person)
     at_origin = np.zeros(len(take.joints), np.int64)
     usual = _Usual(Spread(persons), {name: Spread(persons) for name in pairs}, at_origin)
-    masks = _Masks(take)
     for block in take.blocks():
-        joints, known = masks.check(block)
+        joints = read(block)
+        known = np.isfinite(joints[..., 0])
         usual.with_pose += int(known.any(axis=-1).sum())
         usual.at_origin += ((joints == 0).all(axis=-1) & known).sum(axis=(0, 1))
         extent = _extent(joints, known)
@@ -81,7 +89,6 @@ def _first_pass(take: Take) -> _Usual:
         for name, (a, b) in pairs.items():
             _add(usual.limbs[name], _distance(joints, a, b))
         usual.up += _upward(take.joints, joints)
-    masks.report()
     return usual
 
 
@@ -101,9 +108,9 @@ class _Masks:
         self.counts = np.zeros((len(self._PROBLEMS), len(take.person)), np.int64)
         self.positions = np.zeros(len(take.person), np.int64)
 
-    def check(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Joints (T, P, J, 3), NaN where not usable, and whether they are usable (T, P, J)."""
-        joints = self.take.read("joints_3d_world", block).astype(np.float64)
+    def check(self, block: slice) -> np.ndarray:
+        """Joints (T, P, J, 3), NaN where not usable."""
+        joints = self.take.read(TRUTH, block).astype(np.float64)
         status = self.take.read("joint_status", block)
         finite = np.isfinite(joints)
         known, some = finite.all(axis=-1), finite.any(axis=-1)
@@ -113,12 +120,11 @@ class _Masks:
         for i, wrong in enumerate((usable & ~known, some & ~usable, status > INTERPOLATED, zero)):
             self.at[i, block] = wrong.any(axis=-1)
             self.counts[i] += wrong.sum(axis=(0, 2))
-        known = known & usable
-        return np.where(known[..., None], joints, np.nan), known
+        return np.where((known & usable)[..., None], joints, np.nan)
 
     def report(self) -> None:
         for i, (problem, expected) in enumerate(self._PROBLEMS):
-            variable = "joint_status" if i in (1, 2) else "joints_3d_world"
+            variable = "joint_status" if i in (1, 2) else TRUTH
             for p in np.flatnonzero(self.counts[i]):
                 if i == 3 and self.counts[i, p] > 0.9 * self.positions[p] / len(self.take.joints):
                     continue  # a joint that is always there: root-relative poses, see _check_origin
@@ -145,7 +151,7 @@ def _check_origin(take: Take, usual: _Usual) -> None:
             f"{name} is at the origin in nearly all frames: these look like root-relative poses",
             "positions in the world of the cameras",
             "positions relative to a joint",
-            variable="joints_3d_world",
+            variable=take.poses,
         )
 
 
@@ -158,11 +164,11 @@ def _check_units(take: Take, usual: _Usual, p: int, person: str) -> bool:
     unit = next((f": these look like {name}" for name, k in _UNITS if 0.8 <= extent / k <= 2.2), "")
     take.notes.add(
         "units",
-        ERROR,
+        ERROR if unit or take.poses == TRUTH else take.doubt,
         f"people are not that large{unit}",
         f"metres, a body that extends over {low} to {high} m",
         f"{extent:.4g}",
-        variable="joints_3d_world",
+        variable=take.poses,
         person=person,
     )
     return False
@@ -185,25 +191,25 @@ def _check_up(take: Take, usual: _Usual) -> None:
             f"heads are above feet along {best}, on average",
             f"along world_up {stated}",
             f"along {direction.round(2).tolist()}",
-            variable="joints_3d_world",
+            variable=take.poses,
         )
 
 
 def _check_usual_limbs(take: Take, usual: _Usual, p: int, person: str) -> None:
-    here = {"variable": "joints_3d_world", "person": person}
+    here = {"variable": take.poses, "person": person}
     lengths = {name: float(spread.quantile(0.5)[p]) for name, spread in usual.limbs.items()}
     for name, length in lengths.items():
         low, high = LIMB_LENGTHS_M
         if not np.isnan(length) and not low <= length <= high:
             expected = f"{low} to {high} m"
-            take.notes.add("limbs", WARNING, f"{name} has no human length", expected, f"{length:.3f} m", **here)
+            take.notes.add("limbs", take.doubt, f"{name} has no human length", expected, f"{length:.3f} m", **here)
     for name, length in lengths.items():
         if name.startswith("left"):
             other = lengths.get(name.replace("left", "right"), np.nan)
             if abs(length - other) > max(ASYMMETRY * max(length, other), 0.05):
                 limb, found = name.replace("left ", ""), f"left {length:.3f} m, right {other:.3f} m"
                 expected = f"lengths within {ASYMMETRY:.0%}"
-                take.notes.add("limbs", WARNING, f"{limb}: the two sides differ", expected, found, **here)
+                take.notes.add("limbs", take.doubt, f"{limb}: the two sides differ", expected, found, **here)
 
 
 def _second_pass(take: Take, usual: _Usual, metric: np.ndarray) -> None:
@@ -214,8 +220,7 @@ def _second_pass(take: Take, usual: _Usual, metric: np.ndarray) -> None:
     medians = {name: spread.quantile(0.5) for name, spread in usual.limbs.items()}
     pairs, before = limb_pairs(take.joints), None
     for block in take.blocks():
-        joints = take.read("joints_3d_world", block).astype(np.float64)
-        joints[(take.read("joint_status", block) == MISSING) | np.isinf(joints).any(axis=-1)] = np.nan
+        joints = take.positions(block)
         joints[:, ~metric] = np.nan
         for name, (a, b) in pairs.items():
             off = np.abs(_distance(joints, a, b) - medians[name])
@@ -229,21 +234,21 @@ def _second_pass(take: Take, usual: _Usual, metric: np.ndarray) -> None:
         same[block] = np.linalg.norm(root[:, :, None] - root[:, None], axis=-1) < SAME_PLACE_M
         before = joints[-1]
     for p, person in enumerate(take.person):
-        here = {"variable": "joints_3d_world", "person": person}
+        here = {"variable": take.poses, "person": person}
         if limbs[:, p].any():
             expected = f"limbs within {LIMB_TOLERANCE:.0%} of their median over the sequence"
             found = f"up to {100 * worst_limb[p]:.0f} cm off"
             message = "limbs change their length"
-            take.notes.add("limbs", WARNING, message, expected, found, at=limbs[:, p], **here)
+            take.notes.add("limbs", take.doubt, message, expected, found, at=limbs[:, p], **here)
         if fast[:, p].any():
             expected = f"below {ROOT_SPEED_MPS:g} m/s for a body, {JOINT_SPEED_MPS:g} m/s for a joint"
             message, found = "jumps from the frame before", f"up to {worst_speed[p]:.1f} m/s"
-            take.notes.add("speed", WARNING, message, expected, found, at=fast[:, p], **here)
+            take.notes.add("speed", take.doubt, message, expected, found, at=fast[:, p], **here)
         for q in range(p):
             if same[:, p, q].sum() >= _SAME_PLACE_FRAMES:
                 message = f"stands in the same place as {take.person[q]}: one person twice?"
                 expected = f"roots at least {100 * SAME_PLACE_M:.0f} cm apart"
-                take.notes.add("identity", WARNING, message, expected, at=same[:, p, q], **here)
+                take.notes.add("identity", take.doubt, message, expected, at=same[:, p, q], **here)
 
 
 def _speeds(take: Take, joints: np.ndarray, before: np.ndarray | None, block: slice) -> tuple[np.ndarray, np.ndarray]:

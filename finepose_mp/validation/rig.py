@@ -8,7 +8,7 @@ from finepose_mp.cameras import MODELS
 from finepose_mp.geometry import invert_rigid
 from finepose_mp.lenses import max_angle
 from finepose_mp.validation.findings import ERROR, INFO, WARNING
-from finepose_mp.validation.take import Spread, Take
+from finepose_mp.validation.take import TRUTH, Spread, Take
 
 ORTHONORMAL_TOLERANCE = 1e-6  # beyond it R^T is not its inverse to the precision of a pixel
 HEAD_SPEED_MPS = 12.0  # a camera on a head is no faster than its wearer
@@ -38,6 +38,7 @@ class _Track:
 def check_poses(take: Take) -> None:
     """Findings about `world_to_camera` and `camera_is_moving`, camera by camera."""
     moving = take.read("camera_is_moving", ...) if take.has("camera_is_moving") else np.ones(len(take.camera))
+    centres, alone = np.full((len(take.camera), 3), np.nan), []
     for k, camera in enumerate(take.camera):
         track = _Track(*np.zeros((3, len(take.frame)), bool))
         distance, head = Spread(1), Spread(1)
@@ -45,11 +46,16 @@ def check_poses(take: Take) -> None:
         for block in take.blocks():
             pose = take.read("world_to_camera", k, block)
             _look_at(track, pose, take, block)
-            if take.has("joints_3d_world"):
+            if take.has(take.poses, "joint_status"):
                 _measure(take, block, pose, nose, distance, head)
         _report_poses(take, camera, track, bool(moving[k]))
-        if take.is_metric:
+        if track.first is not None:
+            centres[k] = invert_rigid(track.first)[:, 3]
+        if not distance.total()[0]:
+            alone.append(k)
+        elif take.is_metric:
             _report_places(take, camera, distance, head)
+    _report_apart(take, centres, alone)
     if not np.isin(moving, (0, 1)).all():
         take.notes.add("camera_is_moving", ERROR, "a flag that is neither 0 nor 1", variable="camera_is_moving")
 
@@ -93,11 +99,11 @@ def _measure(
     take: Take, block: slice, pose: np.ndarray, nose: tuple[int, int] | None, distance: Spread, head: Spread
 ) -> None:
     """Adds distances from the camera to everybody's root, and to its wearer's face."""
-    joints = take.read("joints_3d_world", block).astype(np.float64)
+    joints = take.positions(block)
     centre = invert_rigid(pose)[:, None, :, 3]
     to_root = np.linalg.norm(take.joints.root(joints) - centre, axis=-1)
     distance.add(to_root[np.isfinite(to_root)], 0)
-    if nose is not None:
+    if nose is not None and take.poses == TRUTH:
         to_face = np.linalg.norm(joints[:, nose[0], nose[1]] - centre[:, 0], axis=-1)
         head.add(to_face[np.isfinite(to_face)], 0)
 
@@ -140,6 +146,20 @@ def _report_places(take: Take, camera: str, distance: Spread, head: Spread) -> N
         message = "worn by somebody whose face is elsewhere: another world, another person, or another unit"
         expected = f"within {HEAD_DISTANCE_M:g} m of its wearer's face"
         take.notes.add("wearer", ERROR, message, expected, f"median {face:.3g} m", **here)
+
+
+def _report_apart(take: Take, centres: np.ndarray, alone: list[int]) -> None:
+    """Cameras that film nobody whose place is known are at least near the other cameras; centres (K, 3)."""
+    for k in alone:
+        others = np.linalg.norm(np.delete(centres, k, axis=0) - centres[k], axis=-1)
+        others = others[np.isfinite(others)]
+        if len(others) and np.median(others) > 2 * FARTHEST_M:
+            message, expected = (
+                "far from the other cameras: a translation in millimetres?",
+                f"metres, within {2 * FARTHEST_M:g} m",
+            )
+            here = {"variable": "world_to_camera", "camera": take.camera[k]}
+            take.notes.add("units", ERROR, message, expected, f"median {np.median(others):.4g}", **here)
 
 
 def check_lenses(take: Take) -> None:

@@ -12,25 +12,21 @@ _TEXTS = ("dataset", "licence", "citation", "converter_version")
 
 
 def attribute(item: h5py.Group | h5py.Dataset, name: str) -> object:
-    """The value of an attribute, None where it is absent or cannot be read."""
+    """The value of an attribute, None where it is absent or cannot be read: text that is not UTF-8 cannot."""
     try:
-        return item.attrs.get(name)
+        value = item.attrs.get(name)
+        if isinstance(value, str):
+            value.encode()  # h5py lets foreign bytes pass as lone surrogates
+        return value
     except (OSError, RuntimeError, TypeError, ValueError, KeyError):
-        return None
-
-
-def item_of(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """What a group holds under a name, None where there is nothing, or a link that leads out of the file."""
-    try:
-        link = group.get(name, getlink=True)
-        return None if isinstance(link, h5py.ExternalLink) else group.get(name)
-    except (OSError, RuntimeError, KeyError, ValueError):
         return None
 
 
 def labels(dataset: object, most: int = 100_000) -> list[str] | None:
     """The strings of a one-dimensional dataset of text; None where it is anything else, or implausibly long."""
-    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or len(dataset) > most or leads_outside(dataset):
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or len(dataset) > most:
+        return None
+    if schema.leads_outside(dataset):
         return None
     if h5py.check_string_dtype(dataset.dtype) is None:
         return None
@@ -40,11 +36,6 @@ def labels(dataset: object, most: int = 100_000) -> list[str] | None:
         return None
 
 
-def leads_outside(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset's numbers lie in other files, which a file from somebody else has no business to open."""
-    return bool(dataset.external) or dataset.is_virtual
-
-
 def check_root(file: h5py.File, notes: Findings) -> JointSet | None:
     """The file's joint set; None, with findings, where it does not say or the file's own joints contradict it."""
     for name in _TEXTS:
@@ -52,10 +43,10 @@ def check_root(file: h5py.File, notes: Findings) -> JointSet | None:
             message = f"root attribute {name} is missing or no text"
             notes.add("attributes", INFO if name == "converter_version" else WARNING, message)
     for name, expected in _LABELS.items():
-        if labels(item_of(file, name)) != expected:
+        if labels(schema.item_of(file, name)) != expected:
             notes.add("coordinates", ERROR, f"root coordinate {name}", str(expected), _shown(file, name))
     for name in ("column", "param"):
-        if labels(item_of(file, name)) is None:
+        if labels(schema.item_of(file, name)) is None:
             notes.add("coordinates", ERROR, f"root coordinate {name} is missing or no list of names")
     return _joint_set(file, notes)
 
@@ -66,7 +57,7 @@ def _joint_set(file: h5py.File, notes: Findings) -> JointSet | None:
         notes.add("joint_set", ERROR, "root attribute joint_set", f"one of {some(list(JOINT_SETS))}", repr(name))
         return None
     joints = JOINT_SETS[name]
-    if labels(item_of(file, "joint")) != list(joints.joints):
+    if labels(schema.item_of(file, "joint")) != list(joints.joints):
         message = f"root coordinate joint does not hold the names of {name} in their order"
         notes.add("joint_set", ERROR, message, some(list(joints.joints), 17), _shown(file, "joint"))
         return None
@@ -79,7 +70,7 @@ def _joint_set(file: h5py.File, notes: Findings) -> JointSet | None:
 
 
 def _shown(file: h5py.File, name: str) -> str:
-    found = labels(item_of(file, name))
+    found = labels(schema.item_of(file, name))
     return "nothing of that name, or no list of names" if found is None else some(found, 17)
 
 

@@ -31,10 +31,10 @@ def open_take(file: h5py.File, name: str, joints: JointSet) -> tuple[Take | None
     _check_frame_numbers(take)
     lengths = {"frame": len(frame), "person": len(take.person), "camera": len(take.camera), "joint": len(joints)}
     lengths |= {"xyz": 3, "uv": 2, "row": 3, "column": 4, "size": 2, "param": MAX_CAMERA_PARAMS}
-    numbers = root.item_of(group, "hypothesis")
+    numbers = schema.item_of(group, "hypothesis")
     lengths["hypothesis"] = numbers.size if isinstance(numbers, h5py.Dataset) else 0
     for variable, description in (VARIABLES | OPTIONAL_VARIABLES).items():
-        item = root.item_of(group, variable)
+        item = schema.item_of(group, variable)
         if item is None and variable in OPTIONAL_VARIABLES:
             continue
         if _is_usable(item, variable, description, lengths, notes):
@@ -46,7 +46,7 @@ def open_take(file: h5py.File, name: str, joints: JointSet) -> tuple[Take | None
 
 
 def _frame_numbers(group: h5py.Group, notes: Findings) -> np.ndarray | None:
-    item = root.item_of(group, "frame")
+    item = schema.item_of(group, "frame")
     problem = ""
     if not isinstance(item, h5py.Dataset) or item.ndim != 1 or item.dtype.kind not in "iu":
         problem = "is missing or no list of whole numbers"
@@ -64,7 +64,7 @@ def _frame_numbers(group: h5py.Group, notes: Findings) -> np.ndarray | None:
 
 
 def _names(group: h5py.Group, key: str, notes: Findings) -> list[str] | None:
-    found = root.labels(root.item_of(group, key))
+    found = root.labels(schema.item_of(group, key))
     if not found or len(set(found)) < len(found) or not all(found):
         shown = "nothing readable" if found is None else some(found) or "none"
         notes.add("coordinates", ERROR, f"coordinate {key}", "names, each once", shown, variable=key)
@@ -130,7 +130,7 @@ def _is_text(description: Variable) -> bool:
 
 def _is_foreign(item: h5py.Dataset) -> bool:
     chunk = int(np.prod(item.chunks, dtype=object)) * item.dtype.itemsize if item.chunks else 0
-    return root.leads_outside(item) or chunk > _LARGEST_CHUNK
+    return schema.leads_outside(item) or chunk > _LARGEST_CHUNK
 
 
 def _check_description(item: h5py.Dataset, name: str, description: Variable, notes: Findings) -> None:
@@ -176,11 +176,11 @@ def _check_scales(take: Take) -> None:
 
 def _check_unknown(take: Take) -> None:
     unknown = sorted(name for name in take.group if name not in _KNOWN)
-    unknown = [name for name in unknown if not isinstance(root.item_of(take.group, name), h5py.Group)]
+    unknown = [name for name in unknown if not isinstance(schema.item_of(take.group, name), h5py.Group)]
     if unknown:
         take.notes.add("variables", INFO, f"not part of the contract, ignored by this toolkit: {some(unknown)}")
 
 
 def is_readable(take: Take) -> bool:
-    """Whether the toolkit can read the sequence: every required variable and attribute is there."""
+    """Whether the toolkit can read the sequence: what is required is there, and no attribute is unreadable."""
     return take.has(*schema.VARIABLES) and "complete" in take.attributes

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
+from finepose_mp.schema import MISSING
 from finepose_mp.skeletons import JointSet
-from finepose_mp.validation.findings import Findings
+from finepose_mp.validation.findings import INFO, WARNING, Findings
 
 # Numbers of one camera's block of pixels: a few arrays of them at once stay far below 100 MB.
 _BLOCK_NUMBERS = 400_000
+TRUTH, PREDICTION = "joints_3d_world", "predicted_3d_world"
 _LONGEST_BLOCK = 2048  # frames; a multiple of the chunks that `schema` writes, so that each is unpacked once
 
 
@@ -31,11 +33,17 @@ class Take:
     notes: Findings
     usable: set[str] = field(default_factory=set)
     attributes: dict = field(default_factory=dict)
+    poses: str = TRUTH  # the variable that says where people are: where nobody has a true pose, the prediction
     is_metric: bool = True  # False once people turned out not to be given in metres: distances then mean nothing
 
     def has(self, *variables: str) -> bool:
         """Whether all of these can be read."""
         return self.usable.issuperset(variables)
+
+    @property
+    def doubt(self) -> str:
+        """Severity of odd poses: of a prediction they say how good the model is, not whether the file is sound."""
+        return WARNING if self.poses == TRUTH else INFO
 
     def blocks(self) -> Iterator[slice]:
         """Runs of frames that together cover the sequence, each small enough for memory."""
@@ -57,6 +65,19 @@ class Take:
             frames = next((s for s in selection if isinstance(s, slice)), slice(0, len(self.frame)))
             where = f"frames {self.frame[frames.start or 0]} to {self.frame[(frames.stop or len(self.frame)) - 1]}"
             raise DamagedDataError(f"{self.name}/{variable}, {where}: cannot be read ({error})") from error
+
+    def positions(self, block: slice) -> np.ndarray:
+        """Joints (T, P, J, 3) of `poses` in a block of frames, NaN where there is none. Raises DamagedDataError.
+
+        Predicted people whom no camera of known pose sees have a pose, and no position.
+        """
+        joints = self.read(self.poses, block).astype(np.float64)
+        missing = ~np.isfinite(joints).all(axis=-1)
+        if self.poses == TRUTH:
+            missing |= self.read("joint_status", block) == MISSING
+        else:
+            missing[:, [name in self.attributes.get("root_relative", ()) for name in self.person]] = True
+        return np.where(missing[..., None], np.nan, joints)
 
     def texts(self, variable: str) -> list[str]:
         """A variable of text, one a camera. Raises DamagedDataError."""

@@ -11,8 +11,8 @@ from finepose_mp.validation import diagnosis
 from finepose_mp.validation.take import Spread, Take
 
 NEEDS = (
-    "joints_3d_world", "joint_status", "world_to_camera", "camera_model", "camera_params", "camera_wearer",
-    "image_size", "joints_2d_projected", "joints_2d_detected", "detection_score", "in_view",
+    "joints_3d_world", "joint_status", "world_to_camera", "camera_model", "camera_params", "camera_kind",
+    "camera_wearer", "image_size", "joints_2d_projected", "joints_2d_detected", "detection_score", "in_view",
 )  # fmt: skip
 
 PROJECTED_PX = 0.1  # rounding to float32 of a joint nearby

@@ -21,8 +21,10 @@ from finepose_mp.visualization import (
     Layer,
     assumptions,
     frame_of_reference,
+    frame_rate,
     layers_of,
     origin_of_prediction,
+    seconds,
     upright_axes,
 )
 
@@ -50,11 +52,11 @@ def scene_page(
     _check_shapes(layers, sequence, joints)
     shown = {each.name: each.poses[:, frames].astype(np.float64) for each in layers}
     origin, radius = _middle_of(sequence, shown)
-    rate = sequence.fps / frames.step
+    rate = frame_rate(sequence) / frames.step
     data = {
         "frames": len(frames),
         "frameNumbers": sequence.frame[frames].tolist(),
-        "seconds": [round(frame / sequence.fps, 3) for frame in frames],
+        "seconds": seconds(sequence)[frames].round(3).tolist(),
         "fps": rate,
         "people": sequence.person,
         "joints": list(joints.joints),

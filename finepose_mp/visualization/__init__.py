@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 from finepose_mp.schema import Sequence
 from finepose_mp.skeletons import JointSet
 from finepose_mp.visualization.animation import ANIMATIONS, PICTURES_A_SECOND, MissingLibraryError, write_animation
-from finepose_mp.visualization.choices import cameras_with_most_people, check_cameras, check_frames, most_crowded_frame
+from finepose_mp.visualization.choices import (
+    cameras_with_most_people,
+    check_cameras,
+    check_frames,
+    frame_rate,
+    most_crowded_frame,
+    pictures,
+    seconds,
+)
 from finepose_mp.visualization.images import Images
 from finepose_mp.visualization.layers import (
     HYPOTHESES,
@@ -42,11 +50,14 @@ __all__ = [
     "check_cameras",
     "check_frames",
     "frame_of_reference",
+    "frame_rate",
     "layer",
     "layers_of",
     "most_crowded_frame",
     "origin_of_prediction",
+    "pictures",
     "scene_figure",
+    "seconds",
     "upright_axes",
     "write_animation",
     "write_recording",

@@ -1,6 +1,7 @@
 """Frames of a sequence as a GIF or MP4, drawn and written one by one."""
 
 from collections.abc import Iterator
+from itertools import groupby, repeat
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ class MissingLibraryError(ImportError):
 def write_animation(stage: Stage, frames: list[int], fps: float, path: Path) -> None:
     """Writes the frames, `fps` of them a second, in the format of the path's suffix. Memory does not grow with them.
 
+    A frame that comes several times in a row is held, and drawn once.
+
     Raises:
         MissingLibraryError: MP4 without imageio-ffmpeg.
     """
@@ -32,9 +35,9 @@ def write_animation(stage: Stage, frames: list[int], fps: float, path: Path) -> 
 
 
 def _pictures(stage: Stage, frames: list[int]) -> Iterator[np.ndarray]:
-    for frame in frames:
+    for frame, held in groupby(frames):
         stage.show(frame)
-        yield stage.picture()
+        yield from repeat(stage.picture(), len(list(held)))
 
 
 def _write_mp4(stage: Stage, frames: list[int], fps: float, path: Path) -> None:

@@ -15,6 +15,7 @@ from finepose_mp.schema import Sequence
 from finepose_mp.skeletons import JointSet
 from finepose_mp.variables import INFERRED
 from finepose_mp.visualization.animation import MissingLibraryError
+from finepose_mp.visualization.choices import seconds
 from finepose_mp.visualization.layers import (
     TRUTH,
     Layer,
@@ -91,7 +92,7 @@ class _Recording:
     def log_frame(self, frame: int, layers: list[Layer]) -> None:
         """Everybody and every camera at one frame."""
         self.stream.set_time("frame", sequence=int(self._sequence.frame[frame]))
-        self.stream.set_time("time", duration=float(frame / self._sequence.fps))
+        self.stream.set_time("time", duration=float(seconds(self._sequence)[frame]))
         for each in layers:
             for p in range(len(self._sequence.person)):
                 self._log_person(each, frame, p)

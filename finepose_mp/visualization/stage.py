@@ -20,7 +20,7 @@ from finepose_mp.geometry import invert_rigid
 from finepose_mp.schema import Sequence
 from finepose_mp.skeletons import JointSet
 from finepose_mp.variables import INFERRED
-from finepose_mp.visualization.choices import check_cameras, check_frames
+from finepose_mp.visualization.choices import check_cameras, check_frames, seconds
 from finepose_mp.visualization.images import Images
 from finepose_mp.visualization.layers import (
     TRUTH,
@@ -85,9 +85,9 @@ class Stage:
         for part in self._parts:
             part.show(frame)
         simulated = "simulated, " if self._sequence.simulated else ""
-        number, seconds = self._sequence.frame[frame], frame / self._sequence.fps
+        number, time = self._sequence.frame[frame], seconds(self._sequence)[frame]
         what = f"{self._sequence.name}: {self._sequence.action}" if self._sequence.action else self._sequence.name
-        self._title.set_text(f"{what} ({simulated}frame {number}, {seconds:.2f} s)")
+        self._title.set_text(f"{what} ({simulated}frame {number}, {time:.2f} s)")
 
     def picture(self) -> np.ndarray:
         """What is shown, as colours (height, width, 3) from 0 to 255, with an even number of rows and columns."""
