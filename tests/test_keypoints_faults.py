@@ -1,5 +1,7 @@
 """Keypoints that are not as they should be: each is refused, or taken with a note, in words that help."""
 
+import re
+
 import numpy as np
 import pytest
 from contract_file import write_contract_file
@@ -9,6 +11,8 @@ from finepose_mp.preprocessing.keypoints import KeypointsError, ReadingOptions, 
 from finepose_mp.skeletons import COCO17, JOINT_SETS
 
 SIZED = ReadingOptions(image_size=IMAGE_SIZE)
+NUMBERS = np.column_stack([POSES[0, 0], SCORES[0, 0]]).ravel().tolist()
+ANNOTATION = {"image_id": 1, "keypoints": NUMBERS}
 
 
 def results(path, poses=POSES, scores=SCORES, frames=range(3), **extra):
@@ -59,8 +63,28 @@ class TestImageSize:
             read_keypoints(results(tmp_path))
 
     def test_of_another_video(self, tmp_path):
-        with pytest.raises(KeypointsError, match=r"% of the keypoints lie outside an image of 128 x 96"):
+        with pytest.raises(KeypointsError, match=r"% of the keypoints lie outside an image of 128 x 96 .*\); pass"):
             read_keypoints(results(tmp_path), ReadingOptions(image_size=(128, 96)))
+
+    def test_with_width_and_height_exchanged(self, tmp_path):
+        with pytest.raises(KeypointsError, match=r"lie outside an image of 480 x 640 .*width and height exchanged\?"):
+            read_keypoints(results(tmp_path, POSES + np.array([220, 0])), ReadingOptions(image_size=(480, 640)))
+
+    @pytest.mark.parametrize("outside, share", [(0, None), (1, "6%")])
+    def test_a_few_joints_outside_are_said_and_a_little_outside_is_nothing(self, tmp_path, outside, share):
+        poses = POSES.copy()
+        poses[:, :, :5, 1] = 485  # of a height of 480: people whom the border cuts
+        poses[:, :, 5 : 5 + outside, 1] = 900
+        (found,) = read_keypoints(results(tmp_path, poses), ReadingOptions(image_size=(640, 480)))
+        said = [note for note in found.assumptions if "lie outside an image" in note]
+        assert [note.split(" of ")[0] for note in said] == ([share] if share else [])
+
+    def test_fractions_may_lie_outside_whatever_the_size(self, tmp_path):
+        poses = POSES / IMAGE_SIZE
+        poses[:, :, 11:, 1] = 1.3  # legs below the image of a webcam
+        options = ReadingOptions(image_size=IMAGE_SIZE, units="fraction")
+        (found,) = read_keypoints(results(tmp_path, poses), options)
+        assert any(note.startswith("35% of the keypoints lie outside") for note in found.assumptions)
 
     def test_given_beats_the_file_and_both_are_said(self, tmp_path):
         path = arrays(tmp_path, POSES, image_size=[1280, 960])
@@ -138,6 +162,38 @@ class TestFrames:
         assert found.fps == 30
         assert any("ASSUMED" in note and "frames a second" in note for note in found.assumptions)
 
+    def folder(self, path, numbers):
+        for t in numbers:
+            people = [{"pose_keypoints_2d": np.column_stack([POSES[0, 0], SCORES[0, 0]]).ravel().tolist()}]
+            write_json(path / f"v_{t:012d}_keypoints.json", {"people": people})
+        return path
+
+    def test_frames_without_a_file_are_frames_without_people(self, tmp_path):
+        (found,) = read_keypoints(self.folder(tmp_path, [2, 3, 6, 7, 9]), SIZED)
+        assert found.frame.tolist() == list(range(2, 10))
+        assert found.frame_index.tolist() == [0, 1, 4, 5, 7]
+        note = "3 frame numbers between 2 and 9 have no file: taken as frames without people"
+        assert note in found.assumptions
+
+    def test_numbers_of_arrays_may_have_holes_too(self, tmp_path):
+        (found,) = read_keypoints(arrays(tmp_path, POSES, frame=[0, 1, 4]), SIZED)
+        assert found.frame.tolist() == [0, 1, 2, 3, 4] and found.frame_index.tolist() == [0, 0, 1, 1, 4, 4]
+        assert any("2 frame numbers between 0 and 4 are not in it" in note for note in found.assumptions)
+
+    def test_numbers_too_far_apart_to_be_frames(self, tmp_path):
+        with pytest.raises(KeypointsError, match=r"3 frames are numbered 139 \.\.\. 785000, so nearly all in between"):
+            read_keypoints(self.folder(tmp_path, [139, 397133, 785000]), SIZED)
+
+    def test_images_whose_names_are_no_frame_numbers_are_taken_in_order(self, tmp_path):
+        images = [{"id": t, "file_name": f"{n:012d}.jpg"} for t, n in enumerate((397133, 139, 785000))]
+        numbers = np.column_stack([POSES[0, 0], SCORES[0, 0]]).ravel().tolist()
+        annotations = [{"id": t, "image_id": t, "keypoints": numbers} for t in range(3)]
+        (found,) = read_keypoints(
+            write_json(tmp_path / "d.json", {"images": images, "annotations": annotations}), SIZED
+        )
+        assert found.frame.tolist() == [0, 1, 2] and found.camera == "camera"
+        assert any("in the order of images, which have no frame numbers" in note for note in found.assumptions)
+
     def test_one_person_for_one_frame_of_many(self, tmp_path):
         keypoints = np.full((5, 1, 17, 2), np.nan)
         keypoints[3, 0] = POSES[0, 0]
@@ -201,6 +257,25 @@ class TestJoints:
         ])  # fmt: skip
         with pytest.raises(KeypointsError, match="people have 17 and 26 joints"):
             read_keypoints(path, SIZED)
+
+
+class TestAxes:
+    def test_one_person_without_an_axis_of_people(self, tmp_path):
+        with pytest.raises(KeypointsError, match=r"of shape \(3, 17, 2\), expected \(frames, .*keypoints\[:, None\]"):
+            read_keypoints(arrays(tmp_path, POSES[:, 0]), SIZED)
+
+    def test_joints_last(self, tmp_path):
+        with pytest.raises(KeypointsError, match=r"of shape \(3, 2, 2, 17\), expected \(frames, people, joints, 2 or"):
+            read_keypoints(arrays(tmp_path, POSES.swapaxes(2, 3)), SIZED)
+
+    def test_frames_and_people_exchanged(self, tmp_path):
+        assert read_keypoints(arrays(tmp_path, POSES), SIZED)[0].frame_count == 3
+        with pytest.raises(KeypointsError, match=r"of shape \(2, 3, 17, 2\) have more people than frames.*swapaxes"):
+            read_keypoints(arrays(tmp_path, POSES.swapaxes(0, 1)), SIZED)
+
+    def test_a_crowd_in_few_frames_is_one(self, tmp_path):
+        crowd = np.random.default_rng(1).uniform(100, 400, (1, 6, 17, 2)) + np.zeros((2, 1, 1, 1))
+        assert read_keypoints(arrays(tmp_path, crowd), SIZED)[0].frame_count == 2
 
 
 class TestConversion:
@@ -279,6 +354,94 @@ class TestFiles:
         path = write_json(tmp_path / "r.json", [{"image_id": 0, "keypoints": ["left", 1, 2]}])
         with pytest.raises(KeypointsError, match="entry 0: expected numbers"):
             read_keypoints(path, SIZED)
+
+    @pytest.mark.parametrize(
+        "content, words",
+        [
+            ({"images": [{"id": 1, "file_name": None}]}, "images[0]: file_name is null, expected text"),
+            ({"images": [{"file_name": "1.jpg"}]}, "images[0]: id is missing, expected a number or text"),
+            ({"annotations": [{"keypoints": NUMBERS}]}, "annotations[0]: image_id is missing, expected a number"),
+            ({"annotations": ["x"]}, "annotations[0] is 'x', expected an object with keys"),
+            ({"annotations": [ANNOTATION, {**ANNOTATION, "image_id": "a"}, {**ANNOTATION, "image_id": 7}]},
+             "annotations[1]: image_id 'a' is none of the 1 images"),
+            ({"categories": ["person"]}, "categories[0] is 'person', expected an object with keys"),
+            ({"people": ["x"]}, "people[0] is 'x', expected an object with keys"),
+            ({"instance_info": [{"frame_id": None, "instances": []}]}, "entry 0: frame_id is null, expected a whole"),
+            ([{"keypoints": [POSES[0, 0].tolist()], "scores": [[1.0] * 17], "ids": 3}], "frame 0: ids is 3, expected"),
+            ([[{"box": {}, "keypoints": [1, 2]}]], "frame 0: keypoints is [1, 2], expected an object with keys"),
+            ([{"image_id": 0}, {"image_id": 1, "keypoints": NUMBERS}], "COCO results without keypoints"),
+            ([{"image_id": 0, "keypoints": NUMBERS}, {"image_id": 1}], "entry 1: keypoints of shape (0,), expected x"),
+        ],
+    )  # fmt: skip
+    def test_json_of_another_form_than_its_kind_names_the_entry(self, tmp_path, content, words):
+        if isinstance(content, dict) and not {"people", "instance_info"} & content.keys():
+            content = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [ANNOTATION]} | content
+        path = write_json(tmp_path / "k.json", content)
+        with pytest.raises(KeypointsError, match=re.escape(f"{path}: ") + ".*" + re.escape(words)):
+            read_keypoints(path, SIZED)
+
+    @pytest.mark.parametrize(
+        "others, words",
+        [
+            ({"frame": [1, 2, 3, 4]}, "frame of shape (4,) for keypoints of 3 frames"),
+            ({"scores": SCORES[:2]}, "scores of shape (2, 2, 17) for keypoints of 3 frames"),
+            ({"ids": np.array(5)}, "ids of shape () for keypoints of 3 frames"),
+            ({"image_size": 5}, "image_size of shape (), expected width and height"),
+            ({"fps": [25, 30]}, "fps of shape (2,), expected one number"),
+            ({"fps": np.inf}, "inf frames a second is no frame rate; pass the right one with --fps"),
+        ],
+    )
+    def test_arrays_that_do_not_fit_each_other(self, tmp_path, others, words):
+        path = arrays(tmp_path, POSES, **others)
+        with pytest.raises(KeypointsError, match=re.escape(f"{path}: {words}")):
+            read_keypoints(path, SIZED)
+
+    @pytest.mark.parametrize("frame", ["", "inf", "1.5", "one"])
+    def test_rows_of_no_frame(self, tmp_path, frame):
+        (tmp_path / "k.csv").write_text(f"frame,joint,x,y\n0,nose,10,10\n{frame},nose,20,20\n")
+        with pytest.raises(KeypointsError, match=rf"k\.csv: row 3: frame is '{frame}', expected a whole number"):
+            read_keypoints(tmp_path / "k.csv", SIZED)
+
+    def test_videopose3d_of_another_nesting(self, tmp_path):
+        np.savez(tmp_path / "v.npz", positions_2d={"walk": [POSES[:, 0].tolist()]})
+        with pytest.raises(KeypointsError, match=r"v\.npz: positions_2d of walk is .*, expected an object with keys"):
+            read_keypoints(tmp_path / "v.npz", SIZED)
+
+    def test_json_nested_without_end(self, tmp_path):
+        (tmp_path / "deep.json").write_text("[" * 100_000)
+        with pytest.raises(KeypointsError, match=r"deep\.json: not valid JSON"):
+            read_keypoints(tmp_path / "deep.json", SIZED)
+
+    def test_damage_that_no_reader_foresees_is_named_all_the_same(self, tmp_path):
+        np.savez_compressed(tmp_path / "a.npz", keypoints=POSES)
+        data = bytearray((tmp_path / "a.npz").read_bytes())
+        data[100:400] = b"\xff" * 300
+        (tmp_path / "a.npz").write_bytes(data)
+        with pytest.raises(KeypointsError, match=r"a\.npz: damaged or of an unexpected form .*see docs/KEYPOINTS\.md"):
+            read_keypoints(tmp_path / "a.npz", SIZED)
+
+    def test_hidden_files_of_a_folder_are_left_aside(self, tmp_path):
+        for t in range(2):
+            write_json(tmp_path / f"{t:04d}.json", {"people": [{"pose_keypoints_2d": NUMBERS}]})
+            (tmp_path / f"._{t:04d}.json").write_bytes(b"\0\5\26\7\xff")  # as macOS writes them
+        (found,) = read_keypoints(tmp_path, SIZED)
+        assert found.frame.tolist() == [0, 1]
+
+    @pytest.mark.parametrize(
+        "data, words",
+        [
+            (b"\xff\xfe{}", ": expected text in UTF-8"),
+            (b'{"people"', ": not valid JSON"),
+            (b"[]", " is [], expected an object with keys"),
+            (b'{"people": null}', ": people is null, expected a list"),
+        ],
+    )
+    def test_one_bad_file_of_a_folder_is_the_one_that_is_named(self, tmp_path, data, words):
+        for t in range(3):
+            write_json(tmp_path / f"{t:04d}.json", {"people": [{"pose_keypoints_2d": NUMBERS}]})
+        (tmp_path / "0001.json").write_bytes(data)
+        with pytest.raises(KeypointsError, match=re.escape(f"{tmp_path / '0001.json'}{words}")):
+            read_keypoints(tmp_path, SIZED)
 
     def test_several_people_in_a_table_need_a_column_that_tells_them_apart(self, tmp_path):
         (tmp_path / "k.csv").write_text("frame,joint,x,y\n0,nose,10,10\n0,nose,20,20\n")

@@ -1,6 +1,8 @@
 """Every documented form of 2D keypoints gives the same people."""
 
+import copy
 import json
+import random
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from contract_file import make_sequence
 from keypoint_files import FRAMES, IMAGE_SIZE, NAMES, POSES, SCORES, write_json
 
 from finepose_mp import schema
-from finepose_mp.preprocessing.keypoints import ReadingOptions, read_keypoints
+from finepose_mp.preprocessing.keypoints import KeypointsError, ReadingOptions, read_keypoints
 from finepose_mp.skeletons import COCO17
 
 SIZED = ReadingOptions(image_size=IMAGE_SIZE, fps=25)
@@ -315,3 +317,130 @@ def test_the_folder_of_json_files_of_another_program_is_named_in_the_refusal(tmp
     with pytest.raises(ValueError, match=r"json with weather is none of the known formats: COCO keypoint results"):
         read_keypoints(tmp_path / "x.json")
     assert json.loads((tmp_path / "x.json").read_text()) == {"weather": "fine"}
+
+
+def table(header, rows):
+    return [header.split(",")] + [[str(value) for value in row] for row in rows]
+
+
+RECTANGLE = {"x1": 0, "y1": 0, "x2": 9, "y2": 9}
+PEOPLE = [[{"person_id": [p], "pose_keypoints_2d": flat(t, p)} for p in range(2)] for t in FRAMES]
+# A content of every form, of which one thing or two are changed below.
+JSON_FORMS = {
+    "results": [{"image_id": t, "category_id": 1, "keypoints": flat(t, p), "track_id": p} for t, p in pairs()],
+    "alphapose": [{"image_id": f"{t}.jpg", "keypoints": flat(t, p), "box": [0, 9], "idx": [p]} for t, p in pairs()],
+    "data set": coco_video(instance_id=(4, 9)),
+    "openpose": {"version": 1.3, "people": PEOPLE[0]},
+    "mmpose": {
+        "meta_info": {"keypoint_id2name": {str(j): name for j, name in enumerate(COCO17.joints)}},
+        "instance_info": [{"frame_id": t + 1, "instances": mmpose_instances(t)} for t in FRAMES],
+    },
+    "rtmlib": [
+        {"frame": t, "keypoints": POSES[t].tolist(), "scores": SCORES[t].tolist(), "ids": [1, 2]} for t in FRAMES
+    ],
+    "mediapipe": [{"pose_landmarks": [landmarks(t, p) for p in range(2)]} for t in FRAMES],
+    "ultralytics": [[ultralytics_box(t, p, track_id=p) for p in range(2)] for t in FRAMES],
+}
+FOLDERS = {
+    "openpose folder": [{"people": people} for people in PEOPLE],
+    "mmpose folder": [mmpose_instances(t) for t in FRAMES],
+}
+ARCHIVES = {
+    "arrays": {
+        "keypoints": POSES.tolist(), "scores": SCORES.tolist(), "ids": [[1, 2]] * 3, "frame": [4, 5, 6], "fps": 25.0,
+        "image_size": [640, 480], "joint_set": "coco17",
+    },
+    "videopose3d": {
+        "positions_2d": {"walk.mp4": {"custom": [POSES[:, 0].tolist()]}},
+        "metadata": {"layout_name": "coco", "video_metadata": {"walk.mp4": {"w": 640, "h": 480}}},
+    },
+}  # fmt: skip
+TABLES = {
+    "long": table(
+        "frame,person,joint,x,y,score",
+        [(t, p, name, *POSES[t, p, j], 0.9) for t, p in pairs() for j, name in enumerate(COCO17.joints)],
+    ),
+    "wide": table(
+        "frame,person," + ",".join(f"{name}_{axis}" for name in COCO17.joints for axis in ("x", "y", "score")),
+        [(t, p, *flat(t, p)) for t, p in pairs()],
+    ),
+    "labels": [["0", "0.5", "0.5", "0.2", "0.4", *map(str, [0.5, 0.5, 0.9] * 17), "0.8", str(p)] for p in range(2)],
+}
+OTHERS = (
+    None, True, -1, 0, 2.5, 10**30, 10**400, float("nan"), float("inf"), "", "x", "12", [], [1], [[1, 2]], ["x"],
+    [None], {}, {"x": 1}, [{}],
+)  # fmt: skip
+
+
+def changed(content, chance):
+    """The content with one value dropped, repeated or replaced, somewhere in it: near its root as often as deep in."""
+    content = copy.deepcopy(content)
+    place = content
+    while True:
+        keys = list(place) if isinstance(place, dict) else range(len(place))
+        key = chance.choice(keys)
+        if not (isinstance(place[key], dict | list) and place[key]) or chance.random() < 0.25:
+            break
+        place = place[key]
+    match chance.choice(["drop", "repeat", "replace", "replace", "replace"]):
+        case "drop":
+            del place[key]
+        case "repeat" if isinstance(place, list):
+            place.append(place[key])
+        case _:
+            place[key] = chance.choice(OTHERS)
+    return content
+
+
+def as_array(value):
+    try:
+        return np.array(value)
+    except ValueError:  # ragged
+        ragged = np.empty(len(value), object)
+        ragged[:] = value
+        return ragged
+
+
+def write_form(path, form, content, chance):
+    """A file or folder of a content; of some files the end is cut off."""
+    if form in FOLDERS:
+        path.mkdir()
+        files = {path / f"v_{t}.json": json.dumps(entry).encode() for t, entry in enumerate(content)}
+    elif form == "labels":
+        path.mkdir()
+        files = {path / "v_1.txt": "\n".join(" ".join(map(str, line or ())) for line in content).encode()}
+    elif form in TABLES:
+        files = {path: "\n".join(",".join(map(str, row or ())) for row in content).encode()}
+    elif form in ARCHIVES:
+        with path.open("wb") as file:
+            np.savez(file, **{name: as_array(value) for name, value in content.items()})
+        files = {path: path.read_bytes()}
+    else:
+        files = {path: json.dumps(content).encode()}
+    for file, data in files.items():
+        file.write_bytes(data[: chance.randrange(len(data) + 1)] if chance.random() < 0.1 else data)
+
+
+def lined(content):
+    """Rows of a table whose words may have become anything, as rows of words."""
+    return [row if isinstance(row, list) else [row] for row in content]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of infinite numbers
+@pytest.mark.parametrize("form", [*JSON_FORMS, *FOLDERS, *ARCHIVES, *TABLES])
+def test_changed_contents_are_read_or_refused_by_the_name_of_their_file(tmp_path, form):
+    chance = random.Random(0)
+    valid = (JSON_FORMS | FOLDERS | ARCHIVES | TABLES)[form]
+    refused = 0
+    for n in range(60):
+        content = valid
+        for _ in range(n and chance.randrange(1, 3)):
+            content = changed(content, chance) if content else content
+        path = tmp_path / f"{n}.form"
+        write_form(path, form, lined(content) if form in TABLES else content, random.Random(0) if not n else chance)
+        try:
+            assert read_keypoints(path, SIZED)
+        except KeypointsError as error:
+            assert n and str(path) in str(error)
+            refused += 1
+    assert 10 < refused < 59

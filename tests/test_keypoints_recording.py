@@ -1,6 +1,8 @@
 """Recordings: cameras from files, people of several cameras, and what is said about both."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,10 +84,19 @@ class TestCameraFiles:
             ({"params": ["a", 1, 2, 3]}, "expected 4 numbers, found"),
             ({"world_to_camera": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}, r"has shape \(3, 3\), expected \(3, 4\) or"),
             ({"world_to_camera": np.diag([1.0, 1, -1, 1]).tolist()}, "are no rotation"),
-            ({"R": np.eye(3).tolist()}, "T: expected numbers, found None"),
+            ({"R": np.eye(3).tolist()}, "T is missing; a pose is R and T"),
+            ({"R": [0, 91.5, 0], "T": [0, 0, 1]}, "R turns by 92 radians, .*if these are degrees"),
+            ({"K": [[8, 0, 4], [0, 8, 3], [0, 0, 1]]}, "focal lengths of 8 and 8 for an image of 640 x 480"),
+            ({"params": [5e5, 5e5, 320, 240]}, "focal lengths of 500000 and"),
+            ({"params": [500, 500, 320, 640]}, r"principal point \(320, 640\) lies outside an image of 640 x 480"),
+            ({"K": [[500, 0, 0], [0, 500, 0], [320, 240, 1]]}, r"principal point \(0, 0\) .*K = \[\[fx, 0, cx\]"),
+            ({"camera_matrix": np.eye(3).tolist(), "K": np.eye(3).tolist()}, "camera_matrix and K are the same"),
+            ({"fps": 20}, "unknown fps; .*--fps"),
             ({"world_to_camera": [np.eye(3, 4).tolist()] * 2}, "frame .* expected 2 numbers"),
             ({"kind": "ego_rgb"}, "kind 'ego_rgb', wearer 'nobody'"),
             ({"K": np.eye(3).tolist(), "D": [1, 2, 3, 4, 5, 6, 7, 8]}, "8 coefficients D"),
+            ({"model": ["pinhole"]}, r"unknown lens model \['pinhole'\]; known"),
+            ({"params": [500, 500, 320, 10**400]}, "params .*: expected 4 numbers"),
             ({"K": np.eye(3).tolist(), "D": [1, 2], "fisheye": True}, "cv2.fisheye has 4 coefficients D, found 2"),
         ],
     )
@@ -93,6 +104,79 @@ class TestCameraFiles:
         entry = {"name": "door", "model": "pinhole", "params": [500, 500, 320, 240], "image_size": [640, 480], **change}
         with pytest.raises(CameraFileError, match=f"c.yaml: camera door: .*{words}"):
             read_cameras(write_cameras(tmp_path / "c.yaml", entry))
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, "cameras: " + "[" * 5_000])
+    def test_nesting_without_end(self, tmp_path, text):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(CameraFileError, match=r"c\.yaml: damaged or of an unexpected form .*docs/PREDICT\.md"):
+            read_cameras(tmp_path / "c.yaml")
+
+    FILE_STORAGE = """%YAML:1.0
+---
+nframes: 12
+image_width: 640
+image_height: 480
+camera_matrix: !!opencv-matrix
+   rows: 3
+   cols: 3
+   dt: d
+   data: [ 500., 0., 310., 0., 501., 230., 0., 0., 1. ]
+distortion_coefficients: !!opencv-matrix
+   rows: 1
+   cols: 5
+   dt: d
+   data: [ -0.1, 0.07, 0., 0., 0.01 ]
+rvec: !!opencv-matrix
+   rows: 3
+   cols: 1
+   dt: d
+   data: [ 0., 0., 1.5707963267948966 ]
+tvec: [0, 1, 2]
+"""
+
+    @pytest.mark.parametrize("is_json", [False, True])
+    def test_a_file_of_opencv(self, tmp_path, is_json):
+        text = self.FILE_STORAGE
+        if is_json:
+            matrix = dict(type_id="opencv-matrix", dt="d")
+            entry = {
+                "image_width": 640, "image_height": 480, "tvec": [0, 1, 2], "rvec": [0, 0, np.pi / 2],
+                "camera_matrix": {**matrix, "rows": 3, "cols": 3, "data": [500.0, 0, 310, 0, 501, 230, 0, 0, 1]},
+                "distortion_coefficients": {**matrix, "rows": 5, "cols": 1, "data": [-0.1, 0.07, 0, 0, 0.01]},
+            }  # fmt: skip
+            text = json.dumps(entry)
+        (tmp_path / "left.yml").write_text(text)
+        (found,) = read_cameras(tmp_path / "left.yml").cameras
+        assert found.camera.model == "brown_conrady" and found.camera.image_size == (640, 480)
+        np.testing.assert_allclose(found.camera.params, [500, 501, 310, 230, -0.1, 0.07, 0, 0, 0.01])
+        expected = [[0, -1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 2]]
+        np.testing.assert_allclose(found.camera.world_to_camera, expected, atol=1e-9)
+
+    def test_cameras_kilometres_apart_are_in_millimetres(self, tmp_path, take):
+        entries = [camera_entry(take, name) for name in ("cam01", "cam02")]
+        for entry in entries:
+            entry["world_to_camera"] = (np.array(entry["world_to_camera"]) * [1, 1, 1, 1000]).tolist()
+        with pytest.raises(
+            CameraFileError, match=r"camera cam01 stands \d+ m from camera cam02, expected less than 300"
+        ):
+            read_cameras(write_cameras(tmp_path / "c.yaml", *entries))
+        with pytest.raises(CameraFileError, match=r"camera cam01 stands .* m from the world's origin"):
+            read_cameras(write_cameras(tmp_path / "c.yaml", entries[0]))
+
+    @pytest.mark.parametrize("others", [{"units": "mm"}, {"wrold_up": "+y"}])
+    def test_unknown_keys_beside_the_cameras(self, tmp_path, take, others):
+        path = write_cameras(tmp_path / "c.yaml", camera_entry(take, "cam01"), **others)
+        with pytest.raises(
+            CameraFileError, match=f"c.yaml: unknown {next(iter(others))}; known beside `cameras`: world"
+        ):
+            read_cameras(path)
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_cameras_by_name_are_told_to_be_a_list(self, tmp_path, take, wrapped):
+        content = {name: camera_entry(take, name) for name in ("cam01", "cam02")}
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump({"cameras": content} if wrapped else content))
+        with pytest.raises(CameraFileError, match="expected `cameras`, a list of cameras, each with its `name`"):
+            read_cameras(tmp_path / "c.yaml")
 
     @pytest.mark.parametrize("text", ["{", "- 3", "cameras: []", "a: [b", "\x00"])
     def test_what_is_no_camera_file(self, tmp_path, text):
@@ -155,6 +239,39 @@ class TestRecordings:
         with pytest.raises(CameraFileError, match="no world_to_camera of cam02"):
             read_recording(files, SIZED, options)
 
+    def test_how_well_rays_meet_is_said(self, tmp_path, take):
+        (said,) = [s for s in self.read(tmp_path, take).assumed if "by the rays" in s]
+        assert re.fullmatch(
+            "4 tracks of 2 cameras are 2 people by the rays of their joints; 2 of them are seen by several cameras, "
+            r"whose rays pass each other at \d mm",
+            said,
+        )
+
+    def test_poses_that_fit_no_other_camera_are_warned_of(self, tmp_path, take):
+        files = [write_coco(tmp_path / f"{name}.json", take, name) for name in ("cam01", "cam02")]
+        entries = [camera_entry(take, name) for name in ("cam01", "cam02")]
+        for entry in entries:  # camera to world in place of world to camera
+            entry["world_to_camera"] = np.linalg.inv([*entry["world_to_camera"], [0, 0, 0, 1]])[:3].tolist()
+        options = RecordingOptions(cameras=write_cameras(tmp_path / "c.yaml", *entries))
+        recording = read_recording(files, SIZED, options)
+        assert len(recording.sequence.person) == 4
+        (said,) = [s for s in recording.assumed if s.startswith("WARNING")]
+        assert "nobody in cam01, cam02 could be matched" in said and "millimetres" in said and "camera to world" in said
+        assert not any(s.startswith("WARNING") for s in self.read(tmp_path, take).assumed)
+
+    def test_cameras_whose_frames_do_not_overlap(self, tmp_path, take):
+        file = write_coco(tmp_path / "cam02.json", take, "cam02")
+        entries = [{**entry, "image_id": entry["image_id"] + 1000} for entry in json.loads(file.read_text())]
+        file.write_text(json.dumps(entries))
+        files = [write_coco(tmp_path / "cam01.json", take, "cam01"), file]
+        with pytest.raises(KeypointsError, match="do not overlap: cam01 0 to 29, cam02 1000 to 1029"):
+            read_recording(files, SIZED)
+
+    def test_a_sequence_of_what_has_none(self, tmp_path, take):
+        file = write_coco(tmp_path / "w.json", take, "cam01")
+        with pytest.raises(KeypointsError, match=r"--sequence walk chooses from .*w\.json: no HDF5"):
+            read_recording([file], replace(SIZED, sequence="walk"))
+
     def test_a_single_camera_needs_no_name(self, tmp_path, take):
         entry = {key: value for key, value in camera_entry(take, "cam01").items() if key != "name"}
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(entry))
@@ -182,6 +299,20 @@ class TestRecordings:
         file = write_coco(tmp_path / "w.json", take, "cam01")
         recording = read_recording([file], SIZED, RecordingOptions(camera_moves=True))
         assert any("motion estimated from the people" in sentence for sentence in recording.assumed)
+        file = write_coco(tmp_path / "i.json", take, "cam01", track_id=lambda person: person + 1)
+        recording = read_recording([file], SIZED, RecordingOptions(camera_moves=True))
+        assert "camera i: ids tell people apart, so its motion is not estimated" in recording.assumed
+
+    def test_a_moving_camera_of_known_lens_is_steadied_too(self, tmp_path, take):
+        file = write_coco(tmp_path / "w.json", take, "cam01")
+        entry = camera_entry(take, "cam01")
+        lens = write_cameras(tmp_path / "lens.yaml", {**entry, "world_to_camera": None})
+        recording = read_recording([file], SIZED, RecordingOptions(cameras=lens, camera_moves=True))
+        assert any("motion estimated from the people" in sentence for sentence in recording.assumed)
+        assert any("the camera moves and the world with it" in sentence for sentence in recording.assumed)
+        posed = write_cameras(tmp_path / "posed.yaml", entry)
+        with pytest.raises(CameraFileError, match=r"posed\.yaml: says the poses .*leave --moving-camera out"):
+            read_recording([file], SIZED, RecordingOptions(cameras=posed, camera_moves=True))
 
     def test_joints_are_those_asked_for(self, tmp_path, take):
         recording = read_recording(

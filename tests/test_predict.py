@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,11 @@ def scene_of(path):
     with schema.open_file(path) as file:
         (name,) = schema.sequence_names(file)
         return schema.read_sequence(file, name)
+
+
+def without_prediction(scene):
+    predicted = {name: None for name in vars(scene) if name.startswith("predict")}
+    return replace(scene, **predicted)
 
 
 def refused(result, *words, folder):
@@ -84,12 +90,25 @@ class TestScenes:
         status, said, _ = predict(write_coco(tmp_path / "walk.json", take, "cam01"), *SIZE)
         assert status == 0
         assert "people are not placed by it" in said and "30 frames a second (ASSUMED" in said
+        assert "relative to their own roots" in said and "scene.h5 --out scene.html`" in said
         scene = scene_of("scene.h5")
         assert scene.prediction["frame"] == "camera axes, root at origin"
         assert scene.prediction["root_relative"] == scene.person
         assert np.isnan(scene.world_to_camera).all()
         there = scene.predicted_status == SEEN
         assert np.abs(scene.predicted_3d_world[there][:, [11, 12]].mean(axis=1)).max() < 1e-6
+
+    def test_nobody_is_said_to_be_placed_because_somebody_was_not_seen(self, predict, take, tmp_path):
+        keypoints = write_coco(tmp_path / "walk.json", take, "cam01", name=lambda person: f"person {person}")
+        (tmp_path / "made").mkdir()
+        assert predict(keypoints, *SIZE, "--out", "made/once.h5")[0] == 0
+        scene = scene_of("made/once.h5")
+        scene.joints_2d_detected[:, :, 1], scene.detection_score[:, :, 1] = np.nan, 0  # of him nothing is known
+        with schema.create("made/again.h5", "mine", "coco17", "none", "none") as file:
+            schema.write_sequence(file, without_prediction(scene))
+        status, said, errors = predict("made/again.h5")
+        assert status == 0, errors
+        assert "relative to their own roots" in said and "in the world" not in said
 
     def test_a_camera_without_pose_is_the_world(self, predict, take, tmp_path):
         entry = {**camera_entry(take, "cam01"), "world_to_camera": None}
@@ -217,7 +236,7 @@ class TestBadInput:
         [
             ({"model": "equirectangular"}, ("unknown lens model 'equirectangular'", "known: pinhole")),
             ({"model": "pinhole"}, ("params of pinhole (fx fy cx cy)", "expected 4 numbers")),
-            ({"image_size": [1920, 1080]}, ("calibrated for images of 1920 x 1080", "of images of 3840 x 2160")),
+            ({"image_size": [4000, 3000]}, ("calibrated for images of 4000 x 3000", "of images of 3840 x 2160")),
             ({"world_to_camera": (1000 * np.eye(3, 4)).tolist()}, ("are no rotation", "t in metres")),
             ({"name": "door"}, ("no camera cam01; it has door, cam02",)),
         ],
@@ -227,6 +246,11 @@ class TestBadInput:
         cameras = write_cameras(tmp_path / "c.yaml", *entries)
         result = predict(write_coco(tmp_path / "cam01.json", take, "cam01"), "--camera", cameras, *SIZE)
         refused(result, *words, folder=tmp_path)
+
+    @pytest.mark.parametrize("content", [{"images": [{"id": 1, "file_name": None}], "annotations": []}, [[[[None]]]]])
+    def test_json_of_an_unexpected_form(self, predict, tmp_path, content):
+        (tmp_path / "k.json").write_text(json.dumps(content))
+        refused(predict(tmp_path / "k.json", *SIZE), "k.json: ", "expected", folder=tmp_path)
 
     def test_ids_that_repeat_within_a_frame(self, predict, take, tmp_path):
         keypoints = write_coco(tmp_path / "w.json", take, "cam01", track_id=lambda _person: 7)
@@ -244,6 +268,28 @@ class TestBadInput:
         keypoints = write_coco(tmp_path / "w.json", take, "cam01")
         refused(predict(keypoints, *SIZE, "--hypotheses", 0), "hypotheses 0", folder=tmp_path)
         refused(predict(keypoints, *SIZE, "--preset", "fast", "--steps", 2), "give the one or the", folder=tmp_path)
+
+    @pytest.mark.parametrize(
+        "option",
+        [("--fps", 5), SIZE, ("--units", "px"), ("--joint-set", "coco17"), ("--moving-camera",)],
+        ids=lambda option: option[0],
+    )
+    def test_what_is_said_of_a_file_of_the_toolkit_is_refused(self, predict, tmp_path, option):
+        data = tmp_path / "data"
+        data.mkdir()
+        source = write_contract_file(data / "d.h5", scenes=("Tennis",), takes_per_scene=1, frames=12, persons=1)
+        refused(predict(source, *option), "is taken as it is", option[0], "--ignore-ids", folder=tmp_path)
+
+    def test_a_scene_of_another_suffix(self, predict, take, tmp_path):
+        keypoints = write_coco(tmp_path / "w.json", take, "cam01")
+        result = predict(keypoints, *SIZE, "--out", "scene.csv")
+        refused(result, "scene.csv", "name it .h5", "tools/export.py", folder=tmp_path)
+
+    def test_cameras_to_look_through_are_looked_for_in_the_keypoints(self, predict, take, tmp_path):
+        keypoints = write_coco(tmp_path / "w.json", take, "cam01")
+        refused(
+            predict(keypoints, *SIZE, "--use-cameras", "cam9"), "w.json: no camera cam9", "found w", folder=tmp_path
+        )
 
     def test_no_input(self, predict):
         status, _, errors = predict()

@@ -16,6 +16,7 @@ from finepose_mp.tracking import (
     likely_links,
     match_across_views,
     places_on_floor,
+    ray_distance,
     track,
     tracks_in_view,
 )
@@ -61,6 +62,13 @@ def test_people_are_matched_whatever_their_order(take):
     assert sorted(map(sorted, people)) == sorted(map(sorted, expected))
     assert {decision["kind"] for decision in decisions} == {"same_person"}
     assert json.loads(json.dumps(decisions)) == decisions
+
+
+def test_rays_of_one_person_pass_near_each_other_and_those_of_two_do_not(take):
+    views = views_of(take, {"cam01": [0, 1], "cam02": [0, 1]})
+    same, other = [[(0, 0), (1, 0)], [(0, 1), (1, 1)]], [[(0, 0), (1, 1)]]
+    assert ray_distance(views, same, take.fps) < 0.02 < 0.1 < ray_distance(views, other, take.fps)
+    assert np.isnan(ray_distance(views, [[(0, 0)]], take.fps))
 
 
 def test_people_whom_only_one_camera_sees_stay_alone(take):

@@ -5,6 +5,7 @@ toolkit is lifted sequence by sequence, its people and cameras as they are.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from dataclasses import replace
@@ -31,6 +32,10 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.out.suffix.lower() != ".h5":
+        raise ValueError(
+            f"--out {arguments.out}: a scene is HDF5, name it .h5; tools/export.py makes other files of it"
+        )
     check_free(arguments.out, overwrite=arguments.overwrite)
     options = prediction.PredictionOptions(
         which=arguments.which,
@@ -42,11 +47,18 @@ def run(arguments: argparse.Namespace) -> None:
         action=arguments.action,
     )
     if _is_lifted_as_it_is(arguments):
+        _check_unused(arguments)
         options = replace(options, sequences=arguments.sequence and [arguments.sequence])
         source = arguments.keypoints[0]
         report(prediction.predict_file(arguments.run, source, arguments.out, options, arguments.overwrite), arguments)
         return
     recording = read_recording(arguments.keypoints, _reading(arguments), _recording(arguments), arguments.video)
+    unknown = sorted(set(arguments.use_cameras or ()) - set(recording.sequence.camera))
+    if unknown:
+        files = ", ".join(map(str, [*arguments.video, *arguments.keypoints]))
+        raise ValueError(
+            f"{files}: no camera {', '.join(unknown)} for --use-cameras; found {', '.join(recording.sequence.camera)}"
+        )
     options = replace(options, assumed=recording.assumed, decisions=recording.decisions)
     with tempfile.TemporaryDirectory(prefix="finepose_mp_") as folder:
         source = Path(folder) / "recording.h5"
@@ -62,18 +74,43 @@ def report(summaries: list[prediction.Summary], arguments: argparse.Namespace) -
     for summary in summaries:
         for sentence in summary.assumed:
             print(f"  {sentence}")
-        where = "relative to their own roots" if len(summary.root_relative) == summary.people else "in the world"
+        is_placed = _stored(arguments.out, summary.sequence)["frame"] == prediction.WORLD
+        where = "in the world" if is_placed else "relative to their own roots"
         print(
             f"{summary.sequence}: {summary.people} people in {summary.frames} frames {where}; poses from keypoints of "
             f"the frame {summary.seen}, inferred from neighbours {summary.inferred}"
         )
-    print(f"{arguments.out}: look at it with `python tools/visualize.py {arguments.out} --out scene.html`")
+    page = arguments.out.with_suffix(".html")
+    print(f"{arguments.out}: look at it with `python tools/visualize.py {arguments.out} --out {page}`")
+
+
+def _stored(scene: Path, sequence: str) -> dict:
+    """What the file keeps about a prediction."""
+    with schema.open_file(scene) as file:
+        return json.loads(file[sequence].attrs["prediction"])
 
 
 def _is_lifted_as_it_is(arguments: argparse.Namespace) -> bool:
     """Whether the only input is a file of this toolkit whose people and cameras are to be kept."""
     changed = arguments.ignore_ids or arguments.camera or arguments.video or len(arguments.keypoints) > 1
     return not changed and prediction.is_contract(arguments.keypoints[0])
+
+
+def _check_unused(arguments: argparse.Namespace) -> None:
+    """Nothing unless something is said about keypoints that a file of this toolkit says itself."""
+    values = {
+        "--moving-camera": arguments.moving_camera or None,
+        "--image-size": arguments.image_size,
+        "--fps": arguments.fps,
+        "--joint-set": arguments.joint_set,
+        "--units": arguments.units,
+    }
+    given = [option for option, value in values.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"{arguments.keypoints[0]}: a file of this toolkit is taken as it is, so {', '.join(given)} has no effect; "
+            "leave it out, or associate its people anew with --ignore-ids"
+        )
 
 
 def _reading(arguments: argparse.Namespace) -> ReadingOptions:
@@ -128,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "--use-cameras",
         nargs="+",
         metavar="NAME",
-        help="of a file of this toolkit, to look through (default: all)",
+        help="those to look through, by name (default: all)",
     )
     sampling = parser.add_argument_group("how poses are sampled (default: as the run says)")
     sampling.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint (default: best)")

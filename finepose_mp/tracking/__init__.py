@@ -1,6 +1,12 @@
 """Association of detected people into tracks over time, and how well that keeps identities apart."""
 
-from finepose_mp.tracking.across_views import TracksInView, likely_links, match_across_views, tracks_in_view
+from finepose_mp.tracking.across_views import (
+    TracksInView,
+    likely_links,
+    match_across_views,
+    ray_distance,
+    tracks_in_view,
+)
 from finepose_mp.tracking.detections import Detections, repeated_ids
 from finepose_mp.tracking.identity import FrameIdentities, IdentityScores, identity_scores, total_scores
 from finepose_mp.tracking.placing import Places, places_on_floor
@@ -29,6 +35,7 @@ __all__ = [
     "likely_links",
     "match_across_views",
     "places_on_floor",
+    "ray_distance",
     "repeated_ids",
     "total_scores",
     "track",

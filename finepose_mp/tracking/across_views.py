@@ -117,6 +117,28 @@ def match_across_views(
     return [[tracks[n] for n in sorted(group)] for group in groups], said
 
 
+def ray_distance(views: list[TracksInView], people: list[list[tuple[int, int]]], fps: float) -> float:
+    """Median distance in metres at which the rays of one person's joints pass each other, NaN where none do.
+
+    Args:
+        views, people, fps: as `match_across_views` takes and gives them. About one frame of a moment is looked at.
+    """
+    distances = [np.empty(0)]
+    every = max(int(fps * AcrossViewsSettings().moment_seconds), 1)
+    for person in people:
+        for (v, p), (w, q) in combinations(person, 2):
+            first, second = views[v], views[w]
+            _, i, j = np.intersect1d(first.frame, second.frame, return_indices=True)
+            both = np.isfinite(first.directions[i, p, :, 0] + second.directions[j, q, :, 0]).any(axis=-1)
+            i, j = i[both][::every], j[both][::every]
+            if v != w and len(i):
+                origins = first.origins[i][:, None], second.origins[j][:, None]
+                usable, _, _, near, far = _closest((first.directions[i, p], second.directions[j, q]), origins)
+                distances.append(np.linalg.norm(near - far, axis=-1)[usable])
+    found = np.concatenate(distances)
+    return float(np.median(found)) if len(found) else np.nan
+
+
 def _join(
     evidence: np.ndarray, apart: np.ndarray, settings: AcrossViewsSettings
 ) -> tuple[list[list[int]], list[tuple[str, tuple[list[int], list[int]], float]]]:
@@ -185,16 +207,7 @@ def _of_moments(
     directions: tuple[np.ndarray, np.ndarray], origins: tuple[np.ndarray, np.ndarray], settings: AcrossViewsSettings
 ) -> np.ndarray:
     """Evidence (n,) of moments with rays (n, J, 3) from origins (n, 1, 3) of both cameras."""
-    (a, b), (o, r) = directions, origins
-    cosine = (a * b).sum(axis=-1)
-    sine_squared = 1 - cosine**2
-    usable = sine_squared > _SMALLEST_ANGLE**2  # False for NaN
-    sine_squared = np.where(usable, sine_squared, 1.0)
-    between = r - o
-    along_a, along_b = (between * a).sum(axis=-1), (between * b).sum(axis=-1)
-    depth_a = (along_a - along_b * cosine) / sine_squared
-    depth_b = (along_a * cosine - along_b) / sine_squared
-    near_a, near_b = o + depth_a[..., None] * a, r + depth_b[..., None] * b
+    usable, depth_a, depth_b, near_a, near_b = _closest(directions, origins)
     distance = np.linalg.norm(near_a - near_b, axis=-1)
     noise = settings.noise + settings.noise_per_metre * (np.abs(depth_a) + np.abs(depth_b)) / 2
     ratio = np.log(0.9 * _half_normal(distance, noise) + 0.1 * _half_normal(distance, settings.apart))
@@ -206,6 +219,23 @@ def _of_moments(
     in_front = np.where(usable, (depth_a > 0) & (depth_b > 0), True).mean(axis=-1) > 0.9
     is_body = in_front & (size > _SMALLEST_BODY) & (size < _LARGEST_BODY)
     return np.where(count >= settings.min_joints, np.where(is_body, mean, np.minimum(mean, _WRONG)), 0.0)
+
+
+def _closest(directions: tuple[np.ndarray, np.ndarray], origins: tuple[np.ndarray, np.ndarray]) -> tuple:
+    """Where rays (n, J, 3) from origins (n, 1, 3) of two cameras pass each other.
+
+    Whether that is known (n, J), the depths along both (n, J), the nearest points on both (n, J, 3), metres.
+    """
+    (a, b), (o, r) = directions, origins
+    cosine = (a * b).sum(axis=-1)
+    sine_squared = 1 - cosine**2
+    usable = sine_squared > _SMALLEST_ANGLE**2  # False for NaN
+    sine_squared = np.where(usable, sine_squared, 1.0)
+    between = r - o
+    along_a, along_b = (between * a).sum(axis=-1), (between * b).sum(axis=-1)
+    depth_a = (along_a - along_b * cosine) / sine_squared
+    depth_b = (along_a * cosine - along_b) / sine_squared
+    return usable, depth_a, depth_b, o + depth_a[..., None] * a, r + depth_b[..., None] * b
 
 
 def _half_normal(distance: np.ndarray, scale: np.ndarray | float) -> np.ndarray:

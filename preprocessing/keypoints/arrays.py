@@ -10,7 +10,7 @@ in JSON is a list of {"keypoints": (P, J, 2), "scores": (P, J)}, one a frame.
 import numpy as np
 
 from finepose_mp.preprocessing.keypoints.content import Content
-from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, Person, numbers_of
+from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, Person, numbers_of, of_kind, whole_number
 
 _LAYOUTS = {"coco": "coco17", "h36m": "h36m17"}
 
@@ -21,10 +21,14 @@ def read_videopose3d(content: Content) -> list[Found] | None:
         return None
     positions, metadata = _item(content, "positions_2d"), _item(content, "metadata", {})
     layout = metadata.get("layout_name")
+    of_videos = of_kind(metadata.get("video_metadata", {}), dict, f"{content.path}: video_metadata")
     found = []
     for video, actions in positions.items():
-        size = metadata.get("video_metadata", {}).get(video, {})
-        for action, cameras in actions.items():
+        size = of_kind(of_videos.get(video, {}), dict, f"{content.path}: video_metadata of {video}")
+        size = [whole_number(size[key], f"{content.path}: {key} of {video}") for key in "wh" if key in size]
+        for action, cameras in of_kind(actions, dict, f"{content.path}: positions_2d of {video}").items():
+            if not isinstance(cameras, list | tuple | np.ndarray):
+                raise KeypointsError(f"{content.path}: {video}/{action} is {cameras!r:.60}, expected a list of cameras")
             for number, keypoints in enumerate(cameras):
                 where = f"{content.path}: {video}/{action}/{number}"
                 keypoints = numbers_of(keypoints, where)
@@ -40,9 +44,9 @@ def read_videopose3d(content: Content) -> list[Found] | None:
                         people=people,
                         frames=list(range(len(keypoints))),
                         camera=f"{video}/{action}/{number}",
-                        joint_set=_LAYOUTS.get(layout),
-                        image_size=(int(size["w"]), int(size["h"])) if {"w", "h"} <= size.keys() else None,
-                        notes=[] if layout in _LAYOUTS else [f"layout {layout!r} is not known by name"],
+                        joint_set=_LAYOUTS.get(str(layout)),
+                        image_size=tuple(size) if len(size) == 2 else None,
+                        notes=[] if str(layout) in _LAYOUTS else [f"layout {layout!r} is not known by name"],
                     )
                 )
     return found
@@ -53,23 +57,65 @@ def read_arrays(content: Content) -> list[Found] | None:
     if content.kind != "arrays" or "keypoints" not in content.value:
         return None
     arrays, where = content.value, str(content.path)
-    frames = arrays["frame"].tolist() if "frame" in arrays else list(range(len(arrays["keypoints"])))
+    _check_axes(arrays["keypoints"], where)
+    count = len(arrays["keypoints"])
+    for name in ("scores", "ids", "frame"):
+        shape = arrays[name].shape if name in arrays else (count,)
+        if shape[:1] != (count,):
+            raise KeypointsError(
+                f"{where}: {name} of shape {shape} for keypoints of {count} frames; expected one entry a frame"
+            )
+    frames = arrays["frame"].tolist() if "frame" in arrays else list(range(count))
+    frames = [whole_number(number, f"{where}: frame[{t}]") for t, number in enumerate(frames)]
     people = []
     for t, number in enumerate(frames):
+        said = f"{where}: frame {number}"
         scores = arrays["scores"][t] if "scores" in arrays else None
-        ids = [str(identity) for identity in arrays["ids"][t]] if "ids" in arrays else None
-        people += _people(int(number), arrays["keypoints"][t], scores, ids, f"{where}: frame {number}")
-    size = arrays.get("image_size")
+        ids = _ids(arrays["ids"][t], said) if "ids" in arrays else None
+        people += _people(number, arrays["keypoints"][t], scores, ids, said)
+    size = numbers_of(arrays["image_size"], f"{where}: image_size") if "image_size" in arrays else None
+    if size is not None and size.shape != (2,):
+        raise KeypointsError(f"{where}: image_size of shape {size.shape}, expected width and height in pixels")
+    fps = numbers_of(arrays["fps"], f"{where}: fps") if "fps" in arrays else None
+    if fps is not None and fps.size != 1:
+        raise KeypointsError(f"{where}: fps of shape {fps.shape}, expected one number")
     return [
         Found(
             format="arrays",
             people=people,
-            frames=[int(number) for number in frames],
+            frames=frames,
             joint_set=str(arrays["joint_set"]) if "joint_set" in arrays else None,
-            image_size=(int(size[0]), int(size[1])) if size is not None else None,
-            fps=float(arrays["fps"]) if "fps" in arrays else None,
+            image_size=tuple(whole_number(s, f"{where}: image_size") for s in size) if size is not None else None,
+            fps=fps.item() if fps is not None else None,
         )
     ]
+
+
+def _check_axes(keypoints: np.ndarray, where: str) -> None:
+    """Nothing when an array can be (T, P, J, 2 or 3), or holds one object a frame."""
+    if keypoints.dtype == object and keypoints.ndim:
+        return
+    if keypoints.dtype.kind not in "fiub":
+        raise KeypointsError(f"{where}: keypoints of {keypoints.dtype}, expected numbers")
+    if keypoints.ndim != 4 or keypoints.shape[-1] not in (2, 3):
+        one = "; for one person in every frame, save keypoints[:, None]" if keypoints.ndim == 3 else ""
+        raise KeypointsError(
+            f"{where}: keypoints of shape {keypoints.shape}, expected (frames, people, joints, 2 or 3){one}"
+        )
+    frames, people = keypoints.shape[:2]
+    # People of one frame are not alike; a person in one frame and the next is.
+    if people > frames > 1 and _typical_step(keypoints, axis=1) < 0.25 * _typical_step(keypoints, axis=0):
+        raise KeypointsError(
+            f"{where}: keypoints of shape {keypoints.shape} have more people than frames, and move from person to "
+            "person as from frame to frame; expected (frames, people, joints, 2 or 3): save keypoints.swapaxes(0, 1)"
+        )
+
+
+def _typical_step(keypoints: np.ndarray, axis: int) -> float:
+    """Median distance of joints (T, P, J, 2 or 3) from the next along an axis, NaN where no two are there."""
+    steps = np.linalg.norm(np.diff(keypoints[..., :2].astype(float), axis=axis), axis=-1)
+    known = steps[np.isfinite(steps)]
+    return float(np.median(known)) if len(known) else np.nan
 
 
 def read_frame_lists(content: Content) -> list[Found] | None:
@@ -79,12 +125,21 @@ def read_frame_lists(content: Content) -> list[Found] | None:
         return None
     if not all(isinstance(frame, dict) and {"keypoints", "scores"} <= frame.keys() for frame in frames):
         return None
-    numbers = [int(frame.get("frame", n)) for n, frame in enumerate(frames)]
+    numbers = [
+        whole_number(frame.get("frame", n), f"{content.path}: entry {n}: frame") for n, frame in enumerate(frames)
+    ]
     people = []
     for number, frame in zip(numbers, frames, strict=True):
-        ids = [str(identity) for identity in frame["ids"]] if "ids" in frame else None
-        people += _people(number, frame["keypoints"], frame["scores"], ids, f"{content.path}: frame {number}")
+        where = f"{content.path}: frame {number}"
+        ids = _ids(frame["ids"], where) if "ids" in frame else None
+        people += _people(number, frame["keypoints"], frame["scores"], ids, where)
     return [Found("RTMLib predictions", people, numbers)]
+
+
+def _ids(values: object, where: str) -> list[str]:
+    """Ids of the people of one frame, as text."""
+    values = values.tolist() if isinstance(values, np.ndarray | np.generic) else values
+    return [str(identity) for identity in of_kind(values, list, f"{where}: ids")]
 
 
 def _people(frame: int, keypoints: object, scores: object, ids: list[str] | None, where: str) -> list[Person]:

@@ -1,13 +1,21 @@
 """From what a file says to detections: joints by name, pixels, scores, frames; every assumption in words."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from finepose_mp.cameras import denormalize_screen
-from finepose_mp.preprocessing.keypoints.found import UNNAMED, Found, KeypointsError, Person
+from finepose_mp.preprocessing.keypoints.found import (
+    SPARSEST,
+    UNNAMED,
+    Found,
+    KeypointsError,
+    Person,
+    are_frames,
+    step_of,
+)
 from finepose_mp.preprocessing.keypoints.joints import Joints, recognise_joints
 from finepose_mp.skeletons import joint_set as find_joint_set
 from finepose_mp.tracking import Detections, repeated_ids
@@ -15,8 +23,10 @@ from finepose_mp.tracking import Detections, repeated_ids
 UNITS = ("px", "fraction", "screen")
 DEFAULT_FPS = 30.0
 
-# Frame numbers farther apart than this on average are no clock: they are ids of images.
-_SPARSEST = 50
+# Shares of sure keypoints outside the image, by more than _MARGIN of its longer side: detectors put joints of people
+# whom the border cuts a little beyond it. Fractions lie inside or outside whatever the size is said to be.
+_MARGIN = 0.02
+_NOTED_OUTSIDE, _MOST_OUTSIDE, _MOST_FRACTIONS_OUTSIDE = 0.05, 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -46,19 +56,21 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
     """Detections from what a reader found, all that was assumed said in `assumptions`.
 
     Raises:
-        KeypointsError: nobody in it; unknown joints; no image size; keypoints that seem not to be pixels or lie outside
-            the image; an id that names two people of one frame.
+        KeypointsError: nobody in it; frame numbers too far apart; unknown joints; no image size; keypoints that seem
+            not to be pixels or lie outside the image; an id that names two people of one frame.
     """
     named = "" if found.camera == UNNAMED else f", camera {found.camera}"
     notes = [f"{source}: {found.format}{named}", *found.notes]
     joints = recognise_joints(found, options.joint_set, source)
     notes.append(joints.said)
     people = sorted(found.people, key=lambda person: person.frame)
-    frame, frame_index = _frames(found, people, notes)
+    frame, frame_index = _frames(found, people, source, notes)
     keypoints, scores = _stack(people, joints, notes)
     size = _image_size(found, options, source, notes)
-    keypoints = _in_pixels(keypoints, size, found.units, options.units, source, notes)
-    _check_inside(keypoints, scores, size, source)
+    units = options.units or found.units
+    keypoints = _in_pixels(keypoints, size, units, options.units is not None, source, notes)
+    most = _MOST_FRACTIONS_OUTSIDE if units == "fraction" else _MOST_OUTSIDE
+    _check_inside(keypoints, scores, size, most, source, notes)
     detections = Detections(
         keypoints=keypoints,
         scores=scores,
@@ -66,7 +78,7 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
         frame=frame,
         joint_set=joints.name,
         image_size=size,
-        fps=_rate(found, options, _step(frame), notes),
+        fps=_rate(found, options, step_of(frame), source, notes),
         ids=_ids(people, frame_index, options, notes),
         camera=found.camera,
         assumptions=tuple(notes),
@@ -75,23 +87,26 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
     return detections
 
 
-def _frames(found: Found, people: list[Person], notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Frame numbers (T,), and the position among them of every person (N,)."""
-    numbers = np.unique([person.frame for person in people])
+def _frames(found: Found, people: list[Person], source: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (T,) of all frames from the first to the last, and the position among them of every person (N,)."""
     index = np.array([person.frame for person in people])
-    if found.frames is not None:
-        frame = np.array(sorted(found.frames))
-    elif found.is_order_free and np.ptp(numbers) + 1 > _SPARSEST * len(numbers):
+    numbers = np.unique(index if found.frames is None else found.frames)
+    if found.is_order_free and np.ptp(numbers) + 1 > SPARSEST * len(numbers):
         notes.append(f"ids of images ({numbers[0]} ... {numbers[-1]}) are no frame numbers: taken in their order")
-        frame, index = np.arange(len(numbers)), np.searchsorted(numbers, index)
-    else:
-        frame = np.arange(numbers[0], numbers[-1] + 1, _step(numbers))
+        return np.arange(len(numbers)), np.searchsorted(numbers, index)
+    if not are_frames(numbers):
+        raise KeypointsError(
+            f"{source}: {len(numbers)} frames are numbered {numbers[0]} ... {numbers[-1]}, so nearly all in between "
+            "are missing; number frames one by one (names of files end with the number), or give each recording alone"
+        )
+    frame = np.arange(numbers[0], numbers[-1] + 1, step_of(numbers))
+    if found.frames is not None and len(frame) > len(numbers):
+        what = "have no file" if Path(source).is_dir() else "are not in it"
+        notes.append(
+            f"{len(frame) - len(numbers)} frame numbers between {frame[0]} and {frame[-1]} {what}: taken as frames "
+            "without people"
+        )
     return frame, np.searchsorted(frame, index)
-
-
-def _step(frame: np.ndarray) -> int:
-    """What all frame numbers are apart from each other, a multiple of it; 1 for a single frame."""
-    return math.gcd(*np.diff(frame).tolist()) or 1
 
 
 def _stack(people: list[Person], joints: Joints, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,11 +149,12 @@ def _image_size(found: Found, options: ReadingOptions, source: str, notes: list[
     return int(size[0]), int(size[1])
 
 
-def _rate(found: Found, options: ReadingOptions, step: int, notes: list[str]) -> float:
+def _rate(found: Found, options: ReadingOptions, step: int, source: str, notes: list[str]) -> float:
     """Frames a second of the frames that are there, every `step`-th of the source's."""
-    if options.fps is not None and not 0 < options.fps < 10_000:
-        raise KeypointsError(f"{options.fps} frames a second is no frame rate")
-    rate = float(options.fps or found.fps or DEFAULT_FPS)
+    given = found.fps if options.fps is None else options.fps
+    if given is not None and not 0 < given < 10_000:
+        raise KeypointsError(f"{source}: {given} frames a second is no frame rate; pass the right one with --fps")
+    rate = float(given or DEFAULT_FPS)
     known = "given" if options.fps else "from the file" if found.fps else "ASSUMED: the file does not say, pass --fps"
     notes.append(f"{rate:g} frames a second ({known})")
     if options.fps and found.fps and options.fps != found.fps:
@@ -149,13 +165,12 @@ def _rate(found: Found, options: ReadingOptions, step: int, notes: list[str]) ->
 
 
 def _in_pixels(
-    keypoints: np.ndarray, size: tuple[int, int], defined: str | None, given: str | None, source: str, notes: list[str]
+    keypoints: np.ndarray, size: tuple[int, int], units: str | None, is_given: bool, source: str, notes: list[str]
 ) -> np.ndarray:
-    units = given or defined
     if units not in (None, *UNITS):
         raise KeypointsError(f"{source}: unknown units {units!r}; known: {', '.join(UNITS)}")
     known = keypoints[np.isfinite(keypoints).all(axis=-1)]
-    if given is None and defined in (None, "px") and len(known) and (np.abs(known) <= 2).mean() > 0.99:
+    if not is_given and units in (None, "px") and len(known) and (np.abs(known) <= 2).mean() > 0.99:
         raise KeypointsError(
             f"{source}: keypoints lie between {known.min():.2f} and {known.max():.2f}, so they are probably not "
             "pixels. Are they fractions of width and height (pass --units fraction), centred and divided by half "
@@ -171,17 +186,30 @@ def _in_pixels(
     return keypoints
 
 
-def _check_inside(keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int], source: str) -> None:
+def _check_inside(
+    keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int], most: float, source: str, notes: list[str]
+) -> None:
     sure = keypoints[np.isfinite(keypoints).all(axis=-1) & (scores > 0.3)]
     if not len(sure):
         raise KeypointsError(f"{source}: not a single keypoint with a score above 0.3")
-    outside = ((sure < 0) | (sure > np.array(size))).any(axis=-1).mean()
-    if outside > 0.5:
-        high = np.percentile(sure, 99, axis=0)
-        raise KeypointsError(
-            f"{source}: {outside:.0%} of the keypoints lie outside an image of {size[0]} x {size[1]} (they reach to "
-            f"{high[0]:.0f}, {high[1]:.0f}); pass the size of the images they were found in, or their units"
-        )
+    outside = _share_outside(sure, size)
+    if outside < _NOTED_OUTSIDE:
+        return
+    exchanged = " (are width and height exchanged?)" if _share_outside(sure, size[::-1]) < _NOTED_OUTSIDE else ""
+    high = np.percentile(sure, 99, axis=0)
+    said = (
+        f"{outside:.0%} of the keypoints lie outside an image of {size[0]} x {size[1]} (they reach to {high[0]:.0f}, "
+        f"{high[1]:.0f}){exchanged}"
+    )
+    if outside > most:
+        raise KeypointsError(f"{source}: {said}; pass the size of the images they were found in, or their units")
+    notes.append(said)
+
+
+def _share_outside(keypoints: np.ndarray, size: tuple[int, int]) -> float:
+    """Share of keypoints (n, 2) farther from the image than the margin."""
+    margin = _MARGIN * max(size)
+    return float(((keypoints < -margin) | (keypoints > np.array(size) + margin)).any(axis=-1).mean())
 
 
 def _ids(

@@ -14,11 +14,15 @@
         wearer: anna
 
 In place of `model` and `params`: `K` (3, 3), `D` with OpenCV's coefficients, and `fisheye: true` where they are those
-of cv2.fisheye. In place of `world_to_camera`: `R`, a matrix or a rotation vector, and `T`.
+of cv2.fisheye. In place of `world_to_camera`: `R`, a matrix or a rotation vector in radians, and `T` in metres.
+OpenCV's own names do as well, and so do the files of cv2.FileStorage in YAML and JSON: `camera_matrix`,
+`distortion_coefficients`, `fisheye_model`, `rvec`, `tvec`, `image_width` and `image_height`.
 """
 
 import json
+import re
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +31,32 @@ from scipy.spatial.transform import Rotation
 
 from finepose_mp import schema
 from finepose_mp.cameras import MODELS, Camera
-from finepose_mp.geometry import nearest_rotation
+from finepose_mp.geometry import invert_rigid, nearest_rotation
+from finepose_mp.preprocessing.keypoints.found import form_checked
 
 _KEYS = {"name", "model", "params", "image_size", "world_to_camera", "frame", "kind", "wearer"}
 _OPENCV = {"K", "D", "R", "T", "fisheye"}
+_OTHER_NAMES = {
+    "camera_matrix": "K", "distortion_coefficients": "D", "distortion": "D", "fisheye_model": "fisheye", "rvec": "R",
+    "tvec": "T",
+}  # fmt: skip
+# What OpenCV's calibration programs write besides, which says nothing about the camera itself.
+_OF_CALIBRATIONS = {
+    "calibration_time", "nr_of_frames", "nframes", "board_width", "board_height", "square_size", "marker_size", "flags",
+    "fix_aspect_ratio", "aspectRatio", "avg_reprojection_error", "per_view_reprojection_errors",
+    "extrinsic_parameters", "image_points", "grid_points",
+}  # fmt: skip
 _UP_AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 _LARGEST_RESIDUAL = 1e-2  # of a rotation matrix; files with four decimals stay far below
+_SHORTEST, _LONGEST = 0.1, 100.0  # focal lengths, of the longer side of the image: 157 degrees across it, and 0.6
+_FARTHEST = 300.0  # metres between cameras of one scene
+
+
+class _Yaml(yaml.SafeLoader):
+    """Safe YAML that knows the matrices of cv2.FileStorage."""
+
+
+_Yaml.add_constructor("tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, deep=True))
 
 
 class CameraFileError(ValueError):
@@ -74,23 +98,28 @@ def read_cameras(path: Path, sequence: str | None = None) -> CameraFile:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CameraFileError: not readable, an unknown lens model or key, numbers of the wrong shape, or no rotation.
+        CameraFileError: not readable, an unknown lens model or key, numbers of the wrong shape or size, no rotation,
+            or cameras too far apart.
         SchemaError: an HDF5 file that is none of this toolkit's.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such camera file")
+    with form_checked(path, CameraFileError, "docs/PREDICT.md"):
+        return _read(path, sequence)
+
+
+def _read(path: Path, sequence: str | None) -> CameraFile:
     data = path.read_bytes()
     if data.startswith(b"\x89HDF"):
         return _of_contract(path, sequence)
     try:
         text = data.decode("utf-8-sig")
-        content = json.loads(text) if text.lstrip().startswith(("{", "[")) else yaml.safe_load(text)
+        is_json = text.lstrip().startswith(("{", "["))
+        content = json.loads(text) if is_json else yaml.load(re.sub(r"\A%YAML:.*", "", text), _Yaml)
     except (ValueError, yaml.YAMLError) as error:
-        raise CameraFileError(f"{path}: neither YAML nor JSON: {str(error)[:200]}") from error
-    entries = content.get("cameras", [content]) if isinstance(content, dict) else content
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise CameraFileError(f"{path}: expected `cameras`, a list of cameras with model, params and image_size")
+        raise CameraFileError(f"{path}: neither YAML nor JSON: {' '.join(str(error).split())[:200]}") from error
+    entries = _entries(content, path)
     up = content.get("world_up") if isinstance(content, dict) else None
     if up not in (None, *_UP_AXES):
         raise CameraFileError(f"{path}: world_up is {up!r}, expected one of {' '.join(_UP_AXES)}")
@@ -98,17 +127,36 @@ def read_cameras(path: Path, sequence: str | None = None) -> CameraFile:
     names = [camera.name for camera in cameras]
     if len(set(names)) < len(names):
         raise CameraFileError(f"{path}: two cameras have one name; found {', '.join(names)}")
+    _check_distances(cameras, path)
     return CameraFile(path, cameras, up)
+
+
+def _entries(content: object, path: Path) -> list[dict]:
+    """What a file says about each camera."""
+    entries = content
+    if isinstance(content, dict):
+        unknown = sorted(map(str, content.keys() - {"cameras", "world_up"}))
+        if "cameras" in content and unknown:
+            raise CameraFileError(
+                f"{path}: unknown {', '.join(unknown)}; known beside `cameras`: world_up (lengths are metres, angles "
+                "radians; frames a second are said with --fps)"
+            )
+        is_one_camera = not all(isinstance(content[name], dict) for name in content if name != "world_up")
+        entries = content.get("cameras", [content] if is_one_camera else None)
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise CameraFileError(
+            f"{path}: expected `cameras`, a list of cameras, each with its `name`, model, params and image_size"
+        )
+    return entries
 
 
 def _camera(entry: dict, number: int, path: Path) -> RecordedCamera:
     name = str(entry.get("name", f"camera_{number + 1}"))
     where = f"{path}: camera {name}"
-    unknown = sorted(set(entry) - _KEYS - _OPENCV - {"world_up"})
-    if unknown:
-        raise CameraFileError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(_KEYS | _OPENCV))}")
+    entry = _in_our_names(entry, where)
     model, params = _lens(entry, where)
     size = _numbers(entry.get("image_size"), (2,), f"{where}: image_size (width and height, pixels)")
+    _check_lens(model, params, size, where)
     frame, pose = None, _pose(entry, where)
     if pose is not None and pose.ndim == 3:
         frame = _numbers(entry.get("frame"), (len(pose),), f"{where}: frame (a number for each pose)").astype(int)
@@ -124,14 +172,50 @@ def _camera(entry: dict, number: int, path: Path) -> RecordedCamera:
     return RecordedCamera(name, Camera(model, params, (int(size[0]), int(size[1])), pose), frame, kind, wearer)
 
 
+def _in_our_names(entry: dict, where: str) -> dict:
+    """What a file says about a camera, OpenCV's names replaced by ours."""
+    named = {key: value for key, value in entry.items() if key not in _OF_CALIBRATIONS}
+    if {"image_width", "image_height"} <= named.keys():
+        named["image_size"] = [named.pop("image_width"), named.pop("image_height")]
+    twice = sorted(f"{theirs} and {ours}" for theirs, ours in _OTHER_NAMES.items() if {theirs, ours} <= named.keys())
+    if twice:
+        raise CameraFileError(f"{where}: {', '.join(twice)} are the same, give one of them")
+    named = {_OTHER_NAMES.get(key, key): value for key, value in named.items()}
+    unknown = sorted(map(str, named.keys() - _KEYS - _OPENCV - {"world_up"}))
+    if unknown:
+        theirs = ", ".join(f"{ours} or {theirs}" for theirs, ours in _OTHER_NAMES.items())
+        raise CameraFileError(
+            f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(_KEYS | _OPENCV))}; by OpenCV's names "
+            f"{theirs}, image_size or image_width and image_height (frames a second are said with --fps)"
+        )
+    return named
+
+
 def _lens(entry: dict, where: str) -> tuple[str, np.ndarray]:
     if "K" in entry:
         return _opencv_lens(entry, where)
     model = entry.get("model")
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         raise CameraFileError(f"{where}: unknown lens model {model!r}; known: {', '.join(MODELS)}, or OpenCV's K and D")
     names = MODELS[model].parameter_names
     return model, _numbers(entry.get("params"), (len(names),), f"{where}: params of {model} ({' '.join(names)})")
+
+
+def _check_lens(model: str, params: np.ndarray, size: np.ndarray, where: str) -> None:
+    """Nothing when a lens can have made images of this size."""
+    terms = MODELS[model].terms(params)
+    centre, focal = np.array(terms.centre), np.array(terms.focal)
+    image = f"an image of {size[0]:.0f} x {size[1]:.0f}"
+    if not ((centre > 0) & (centre < size)).all():
+        raise CameraFileError(
+            f"{where}: the principal point ({centre[0]:g}, {centre[1]:g}) lies outside {image}; expected pixels, with "
+            "K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] and image_size = [width, height]"
+        )
+    if not ((focal > _SHORTEST * max(size)) & (focal < _LONGEST * max(size))).all():
+        raise CameraFileError(
+            f"{where}: focal lengths of {focal[0]:g} and {focal[1]:g} for {image} are those of no camera; expected "
+            "pixels: millimetres times the image's width in pixels, divided by the sensor's in millimetres"
+        )
 
 
 def _opencv_lens(entry: dict, where: str) -> tuple[str, np.ndarray]:
@@ -160,10 +244,18 @@ def _pose(entry: dict, where: str) -> np.ndarray | None:
             raise CameraFileError(f"{where}: world_to_camera has shape {pose.shape}, expected (3, 4) or (T, 3, 4)")
         pose = pose[..., :3, :]
     elif entry.get("R") is not None or entry.get("T") is not None:
-        rotation = _numbers(entry.get("R"), None, f"{where}: R")
+        absent = [name for name in ("R", "T") if entry.get(name) is None]
+        if absent:
+            raise CameraFileError(f"{where}: {absent[0]} is missing; a pose is R and T, x_camera = R x_world + T")
+        rotation = _numbers(entry["R"], None, f"{where}: R")
         if rotation.size == 3:
+            if np.linalg.norm(rotation) > 2 * np.pi:
+                raise CameraFileError(
+                    f"{where}: the rotation vector R turns by {np.linalg.norm(rotation):.0f} radians, more than a full "
+                    "turn; if these are degrees, multiply by pi / 180. Euler angles want a matrix"
+                )
             rotation = Rotation.from_rotvec(rotation.ravel()).as_matrix()
-        translation = _numbers(entry.get("T"), None, f"{where}: T").ravel()
+        translation = _numbers(entry["T"], None, f"{where}: T").ravel()
         if rotation.shape != (3, 3) or translation.shape != (3,):
             raise CameraFileError(
                 f"{where}: R has shape {rotation.shape} and T {translation.shape}, expected 3x3 and 3"
@@ -180,14 +272,32 @@ def _pose(entry: dict, where: str) -> np.ndarray | None:
     return np.concatenate([rotation, pose[..., 3:]], axis=-1)
 
 
+def _check_distances(cameras: list[RecordedCamera], path: Path) -> None:
+    """Nothing when cameras stand as near to each other, or a single one to the origin, as those of one scene do."""
+    posed = [each for each in cameras if each.camera.world_to_camera is not None]
+    centres = [invert_rigid(each.camera.world_to_camera)[..., 3].reshape(-1, 3) for each in posed]
+    places = [(f"camera {each.name}", np.median(c, axis=0)) for each, c in zip(posed, centres, strict=True)]
+    if len(places) == 1:
+        places.append(("the world's origin", np.zeros(3)))
+    for (first, here), (second, there) in combinations(places, 2):
+        distance = np.linalg.norm(here - there)
+        if distance > _FARTHEST:
+            raise CameraFileError(
+                f"{path}: {first} stands {distance:.0f} m from {second}, expected less than {_FARTHEST:.0f}; T and the "
+                "last column of world_to_camera are metres (divide millimetres by 1000), the origin near the scene"
+            )
+
+
 def _numbers(values: object, shape: tuple[int, ...] | None, what: str) -> np.ndarray:
     try:
+        if isinstance(values, dict):  # a matrix of cv2.FileStorage
+            values = np.reshape(values["data"], (values["rows"], values["cols"]))
         found = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         found = np.array(np.nan)
     if values is None or (shape is not None and found.shape != shape) or not np.isfinite(found).all():
         expected = f"{' x '.join(map(str, shape))} numbers" if shape else "numbers"
-        raise CameraFileError(f"{what}: expected {expected}, found {str(values)[:80]}")
+        raise CameraFileError(f"{what}: expected {expected}, found {' '.join(str(values).split())[:80]}")
     return found
 
 

@@ -13,6 +13,7 @@ from finepose_mp.preprocessing.keypoints.found import KeypointsError
 from finepose_mp.preprocessing.unpickling import DamagedFileError, UnsafeFileError, load_npy
 
 _LARGEST_ARCHIVE = 2_000_000_000  # bytes, unpacked
+_MOST_DIGITS = 18  # of int64
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,31 @@ def read_content(path: Path) -> Content:
             f"{path}: starts with {data[:8]!r}, which is neither text, NumPy arrays nor HDF5. For a video, run a 2D "
             "keypoint detector on it first, or pass it as a video"
         ) from error
-    if text.lstrip()[0] in "[{":
+    if text.lstrip().startswith(("[", "{")):
         return Content(path, "json", _parse_json(text, path))
     return Content(path, "text", text)
 
 
 def frame_number(name: str) -> int | None:
-    """The last number in a file's name, without folder and suffixes: video_000000000012_keypoints.json is frame 12."""
+    """The last number in a file's name, without folder and suffixes: video_000000000012_keypoints.json is frame 12.
+
+    None where there is none, or one too long to count anything.
+    """
     numbers = re.findall(r"\d+", Path(name).name.split(".")[0])
-    return int(numbers[-1]) if numbers else None
+    return int(numbers[-1]) if numbers and len(numbers[-1]) <= _MOST_DIGITS else None
 
 
 def _parse_json(text: str, path: Path) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise KeypointsError(f"{path}: not valid JSON ({error}); it may be truncated, write it again") from error
 
 
 def _read_folder(path: Path) -> Content:
-    by_suffix = {
-        suffix: sorted(file for file in path.iterdir() if file.suffix.lower() == suffix and file.is_file())
-        for suffix in (".json", ".txt")
-    }
+    # macOS leaves a hidden ._NAME beside every file that it copies to foreign disks.
+    seen = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    by_suffix = {suffix: [file for file in seen if file.suffix.lower() == suffix] for suffix in (".json", ".txt")}
     kind = "json_folder" if by_suffix[".json"] else "text_folder"
     files = by_suffix[".json"] or by_suffix[".txt"]
     if not files:
@@ -88,7 +91,10 @@ def _read_folder(path: Path) -> Content:
         )
     entries = []
     for number, file in sorted(zip(numbers, files, strict=True)):
-        text = file.read_text(encoding="utf-8-sig")
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise KeypointsError(f"{file}: expected text in UTF-8 ({error}); it is damaged, write it again") from error
         entries.append((number, file.name, text if kind == "text_folder" else _parse_json(text, file)))
     return Content(path, kind, entries)
 

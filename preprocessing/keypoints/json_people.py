@@ -8,7 +8,17 @@ NormalizedLandmarkList.
 import numpy as np
 
 from finepose_mp.preprocessing.keypoints.content import Content
-from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, Person, identity_of, numbers_of, triples
+from finepose_mp.preprocessing.keypoints.found import (
+    Found,
+    KeypointsError,
+    Person,
+    identity_of,
+    numbers_of,
+    of_kind,
+    person_of,
+    triples,
+    whole_number,
+)
 from finepose_mp.skeletons import JOINT_SETS
 
 _IDS = ("track_id", "instance_id", "id")
@@ -17,12 +27,14 @@ _IDS = ("track_id", "instance_id", "id")
 def read_openpose(content: Content) -> list[Found] | None:
     """People of a folder (or one file) of {"people": [{"pose_keypoints_2d": [x, y, score, ...], "person_id"}]}."""
     entries = _frames_of(content)
-    if not all(isinstance(entry, dict) and isinstance(entry.get("people"), list) for _, _, entry in entries):
+    if not any(isinstance(entry, dict) and isinstance(entry.get("people"), list) for _, _, entry in entries):
         return None
     people = []
     for frame, name, entry in entries:
-        for person in entry["people"]:
-            keypoints, scores = triples(person.get("pose_keypoints_2d", ()), f"{content.path}: {name}")
+        file = f"{content.path / name}" if content.kind == "json_folder" else f"{content.path}"
+        for n, person in enumerate(of_kind(of_kind(entry, dict, file).get("people"), list, f"{file}: people")):
+            where = f"{file}: people[{n}]"
+            keypoints, scores = triples(of_kind(person, dict, where).get("pose_keypoints_2d", ()), where)
             people.append(Person(frame, keypoints, scores, identity_of(person, "person_id")))
     return [Found("OpenPose", people, [frame for frame, _, _ in entries])]
 
@@ -33,25 +45,27 @@ def read_mmpose(content: Content) -> list[Found] | None:
     if content.kind == "json":
         value = content.value
         if isinstance(value, dict) and "instance_info" in value:
-            names = value.get("meta_info", {}).get("keypoint_id2name")
+            names = _mmpose_names(value.get("meta_info"), f"{content.path}: meta_info")
             value = value["instance_info"]
         if not isinstance(value, list):
             return None
         if value and all(isinstance(entry, dict) and "instances" in entry for entry in value):
-            entries = [(int(entry.get("frame_id", n)), entry["instances"]) for n, entry in enumerate(value)]
+            where = f"{content.path}: entry"
+            entries = [
+                (whole_number(entry.get("frame_id", n), f"{where} {n}: frame_id"), entry["instances"])
+                for n, entry in enumerate(value)
+            ]
         else:
             entries = [(0, value)]
     if not all(_is_mmpose_image(instances) for _, instances in entries) or not any(i for _, i in entries):
         return None
     people = []
     for frame, instances in entries:
-        for instance in instances:
-            where = f"{content.path}: frame {frame}"
-            keypoints = numbers_of(instance["keypoints"], where)
-            scores = numbers_of(instance["keypoint_scores"], where)
-            people.append(Person(frame, keypoints, scores, identity_of(instance, *_IDS)))
-    joint_names = [names[key] for key in sorted(names, key=int)] if names else None
-    return [Found("MMPose predictions", people, [frame for frame, _ in entries], joint_names=joint_names)]
+        for n, instance in enumerate(instances):
+            where = f"{content.path}: frame {frame}, instance {n}"
+            identity = identity_of(instance, *_IDS)
+            people.append(person_of(frame, instance["keypoints"], instance["keypoint_scores"], identity, where))
+    return [Found("MMPose predictions", people, [frame for frame, _ in entries], joint_names=names)]
 
 
 def read_ultralytics(content: Content) -> list[Found] | None:
@@ -123,11 +137,21 @@ def _is_mmpose_image(instances: object) -> bool:
     )
 
 
+def _mmpose_names(meta: object, where: str) -> list[str] | None:
+    """Names of joints in order, None where nothing is said about them."""
+    names = None if meta is None else of_kind(meta, dict, where).get("keypoint_id2name")
+    if not names:
+        return None
+    number = {key: whole_number(key, f"{where}: keypoint_id2name") for key in of_kind(names, dict, where)}
+    return [str(names[key]) for key in sorted(names, key=number.get)]
+
+
 def _ultralytics_person(frame: int, box: dict, where: str) -> Person:
-    points = box["keypoints"]
-    keypoints = np.stack([numbers_of(points["x"], where), numbers_of(points["y"], where)], axis=-1)
-    scores = numbers_of(points["visible"], where) if points.get("visible") is not None else None
-    return Person(frame, keypoints, scores, identity_of(box, *_IDS))
+    points = of_kind(box["keypoints"], dict, f"{where}: keypoints")
+    x, y = (numbers_of(points.get(axis), f"{where}: {axis}") for axis in "xy")
+    if x.ndim != 1 or x.shape != y.shape:
+        raise KeypointsError(f"{where}: keypoints with x of shape {x.shape} and y of {y.shape}, expected (joints,)")
+    return person_of(frame, np.stack([x, y], axis=-1), points.get("visible"), identity_of(box, *_IDS), where)
 
 
 def _label(frame: int, words: list[str], where: str) -> Person:
@@ -167,7 +191,6 @@ def _landmark_lists(entry: object) -> list | None:
 
 
 def _mediapipe_person(frame: int, landmarks: list[dict], where: str) -> Person:
-    keypoints = numbers_of([(point["x"], point["y"]) for point in landmarks], where)
-    if not all("visibility" in point for point in landmarks):
-        return Person(frame, keypoints, None)
-    return Person(frame, keypoints, numbers_of([point["visibility"] for point in landmarks], where))
+    is_scored = all("visibility" in point for point in landmarks)
+    scores = [point["visibility"] for point in landmarks] if is_scored else None
+    return person_of(frame, [(point["x"], point["y"]) for point in landmarks], scores, None, where)

@@ -7,7 +7,7 @@ from pathlib import Path
 from finepose_mp.preprocessing.keypoints import arrays, coco, json_people, tables
 from finepose_mp.preprocessing.keypoints.assembly import ReadingOptions, assemble
 from finepose_mp.preprocessing.keypoints.content import Content, read_content
-from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError
+from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, form_checked
 from finepose_mp.tracking import Detections
 
 # In the order in which they are asked; each takes what has its form and leaves the rest.
@@ -47,8 +47,8 @@ def read_keypoints(path: Path, options: ReadingOptions | None = None) -> list[De
         SchemaError: an HDF5 file that is none of this toolkit's.
     """
     options, source = options or ReadingOptions(), str(path)
-    content = read_content(Path(path))
-    found = _find(content, options, source)
+    with form_checked(source, KeypointsError, "docs/KEYPOINTS.md"):
+        found = _find(read_content(Path(path)), options, source)
     seen = [camera for camera in found if camera.people]
     unseen = [camera.camera for camera in found if not camera.people]
     detections = [assemble(camera, options, source) for camera in seen or found]
@@ -84,6 +84,9 @@ def _find(content: Content, options: ReadingOptions, source: str) -> list[Found]
 
 def _describe(content: Content) -> str:
     value = content.value
+    if content.kind == "json_folder":
+        _, name, first = value[0]
+        return f"a folder of {len(value)} files, the first, {name}, {_describe(Content(content.path, 'json', first))},"
     if isinstance(value, dict):
         return f"{content.kind} with {', '.join(sorted(map(str, value))[:6]) or 'nothing in it'}"
     if isinstance(value, list):

@@ -1,9 +1,10 @@
 """A recording in the form of the contract, from 2D keypoints of one or several cameras: who is who, and no truth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from finepose_mp import schema
@@ -20,11 +21,13 @@ from finepose_mp.tracking import (
     Detections,
     TrackingSettings,
     Tracks,
+    TracksInView,
     by_keypoints,
     by_poses,
     likely_links,
     match_across_views,
     places_on_floor,
+    ray_distance,
     track,
     tracks_by_id,
     tracks_in_view,
@@ -83,11 +86,17 @@ def read_recording(
 
     Raises:
         FileNotFoundError: there is no such file.
-        KeypointsError: keypoints that cannot be used as they are, or cameras of different rates.
+        KeypointsError: keypoints that cannot be used as they are, cameras of different rates or of frames that do not
+            overlap, or a sequence chosen where no file has sequences.
         CameraFileError: cameras that cannot be used, or do not fit the keypoints.
     """
     reading, options = reading or ReadingOptions(), options or RecordingOptions()
     paths, videos = ([Path(path) for path in given] for given in (paths, videos))
+    if reading.sequence is not None and not any(_is_hdf5(path) for path in (*paths, options.cameras) if path):
+        raise KeypointsError(
+            f"--sequence {reading.sequence} chooses from a file of this toolkit; "
+            f"{', '.join(map(str, [*videos, *paths]))}: no HDF5, so there are no sequences: leave the option out"
+        )
     cameras = None if options.cameras is None else read_cameras(options.cameras, reading.sequence)
     found = [detect_people(video, reading) for video in videos]
     for path in paths:
@@ -113,10 +122,11 @@ def assemble_recording(
         ids_are_shared: whether an id means the same person in every camera.
     """
     check_same_rate(found)
-    found, step = _counted(found)
     names = [detections.camera for detections in found]
     if len(set(names)) < len(names):
         raise KeypointsError(f"two cameras have one name; found {', '.join(names)}: rename the files")
+    _check_one_clock(found)
+    found, step = _counted(found)
     target = options.joint_set or found[0].joint_set
     assumed = _notes([detections.converted(target) for detections in found])
     if step:
@@ -125,11 +135,18 @@ def assemble_recording(
         assumed.append(f"{len(found)} cameras are taken for one scene: frames of one number are one moment")
     known = _known_cameras(found, cameras)
     world_up = _world_up(known, cameras, assumed)
+    if options.camera_moves and cameras is not None:
+        if any(camera.camera.world_to_camera is not None for camera in known):
+            raise CameraFileError(
+                f"{cameras.path}: says the poses of cameras, so no motion is to be estimated: leave --moving-camera "
+                "out; a camera that moves has `frame` and a pose for each of its frames"
+            )
+        assumed.append("the camera moves and the world with it: people stand where they are as seen from the camera")
     filmed = []
     for detections, recorded in zip(found, known, strict=True):
         detections = detections.converted(target)
         tracks, likely = _tracks(detections, recorded, options.camera_moves, world_up, assumed, alone=len(found) == 1)
-        camera = recorded or _pinhole(detections, assumed)
+        camera = _in_its_own_world(recorded) if recorded else _pinhole(detections, assumed)
         filmed.append(_Filmed(detections, tracks, camera, recorded is not None, likely))
     decisions = [{"camera": each.detections.camera, **entry} for each in filmed for entry in each.tracks.decisions]
     people, names, said = _people(filmed, ids_are_shared, assumed)
@@ -159,6 +176,25 @@ def _counted(found: list[Detections]) -> tuple[list[Detections], str]:
     return counted, f"frame numbers are {step} apart: frame n of the scene is frame {frame[0]} + {step}n of the source"
 
 
+def _check_one_clock(found: list[Detections]) -> None:
+    """Nothing when cameras share frame numbers, if only by way of others. Raises KeypointsError naming the ranges."""
+    seen, others = found[0].frame, found[1:]
+    while others:
+        near = [detections for detections in others if np.isin(detections.frame, seen).any()]
+        if not near:
+            said = ", ".join(f"{each.camera} {each.frame[0]} to {each.frame[-1]}" for each in found)
+            raise KeypointsError(
+                f"cameras of one scene need frame numbers of one clock, found frames that do not overlap: {said}; "
+                "number the frames of one moment alike in every camera, or give each recording alone"
+            )
+        seen = np.concatenate([seen, *(detections.frame for detections in near)])
+        others = [detections for detections in others if detections not in near]
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.is_file() and h5py.is_hdf5(path)
+
+
 def _size_of(path: Path, cameras: CameraFile | None) -> tuple[int, int] | None:
     """Size of the images of the camera that is named like the file, or that all cameras have."""
     sizes = {} if cameras is None else {camera.name: camera.camera.image_size for camera in cameras.cameras}
@@ -166,7 +202,7 @@ def _size_of(path: Path, cameras: CameraFile | None) -> tuple[int, int] | None:
 
 
 def _known_cameras(found: list[Detections], cameras: CameraFile | None) -> list[RecordedCamera | None]:
-    """The camera of each detections, with a pose where one can be given; None where no camera is known at all."""
+    """The camera of each detections, alone perhaps without a pose; None where no camera is known at all."""
     if cameras is None:
         return [None] * len(found)
     by_name = {camera.name: camera for camera in cameras.cameras}
@@ -191,16 +227,22 @@ def _known_cameras(found: list[Detections], cameras: CameraFile | None) -> list[
         raise CameraFileError(
             f"{cameras.path}: no world_to_camera of {', '.join(without)}; several cameras of a scene need their poses"
         )
-    if without:
-        known = [replace(known[0], camera=replace(known[0].camera, world_to_camera=np.eye(3, 4)))]
     return known
+
+
+def _in_its_own_world(recorded: RecordedCamera) -> RecordedCamera:
+    """The camera itself, or at the origin where its pose is not known."""
+    if recorded.camera.world_to_camera is not None:
+        return recorded
+    return replace(recorded, camera=replace(recorded.camera, world_to_camera=np.eye(3, 4)))
 
 
 def _world_up(known: list[RecordedCamera | None], cameras: CameraFile | None, assumed: list[str]) -> str:
     if cameras is None:
         return "-y"
     assumed.append(f"cameras from {cameras.path}: {', '.join(f'{each.name} ({each.camera.model})' for each in known)}")
-    is_frame_of_camera = len(known) == 1 and np.array_equal(known[0].camera.world_to_camera, np.eye(3, 4))
+    pose = known[0].camera.world_to_camera
+    is_frame_of_camera = len(known) == 1 and (pose is None or np.array_equal(pose, np.eye(3, 4)))
     if is_frame_of_camera:
         assumed.append("the world is the frame of the camera: origin in its centre, +x right, +y down, +z forward")
     if cameras.world_up is None:
@@ -233,6 +275,8 @@ def _tracks(
 ) -> tuple[Tracks, tuple[tuple[int, int], ...]]:
     """Tracks of one camera; of a moving one among others cautious ones, and the links that caution left open."""
     if detections.ids is not None:
+        if moves:
+            assumed.append(f"camera {detections.camera}: ids tell people apart, so its motion is not estimated")
         return tracks_by_id(detections), ()
     least = TrackingSettings().min_score
     where = f"camera {detections.camera}: people associated over time"
@@ -246,7 +290,7 @@ def _tracks(
             return bold, ()
         cautious = track(detections, CAUTIOUS, steadied, worn)
         return cautious, likely_links(cautious, bold)
-    if recorded is None and moves:
+    if moves:
         assumed.append(f"{where}, the camera's motion estimated from the people it sees")
         return track(detections, steadied=by_keypoints(detections, least)), ()
     assumed.append(f"{where}, the camera at rest" + ("" if recorded else " (ASSUMED; if not, pass --moving-camera)"))
@@ -273,10 +317,34 @@ def _people(filmed: list[_Filmed], ids_are_shared: bool, assumed: list[str]) -> 
         least = TrackingSettings().min_score
         views.append(tracks_in_view(each.recorded.name, each.tracks, frame, camera, least, each.likely))
     people, said = match_across_views(views, filmed[0].detections.fps)
-    assumed.append(
-        f"{len(tracks)} tracks of {len(filmed)} cameras are {len(people)} people by the rays of their joints"
-    )
+    assumed += _about_matches(views, people, filmed[0].detections.fps)
     return people, [f"person_{n}" for n in range(1, len(people) + 1)], said
+
+
+def _about_matches(views: list[TracksInView], people: People, fps: float) -> Iterator[str]:
+    """How many people several cameras see, how well their rays meet, and which cameras share nobody."""
+    shared = [of for of in people if len({v for v, _ in of}) > 1]
+    tracks = sum(map(len, people))
+    said = f"{tracks} tracks of {len(views)} cameras are {len(people)} people by the rays of their joints"
+    if shared:
+        distance = 1000 * ray_distance(views, shared, fps)
+        said += f"; {len(shared)} of them are seen by several cameras, whose rays pass each other at {distance:.0f} mm"
+    yield said
+    alone = [view for v, view in enumerate(views) if view.person and not any(v == w for of in shared for w, _ in of)]
+    watching = [view.name for view in alone if any(_see_at_once(view, other) for other in views if other is not view)]
+    if watching:
+        yield (
+            f"WARNING: nobody in {', '.join(watching)} could be matched with anybody in another camera. Unless they "
+            "share no place, or one for a moment only, usual causes are T in millimetres, poses from camera to world "
+            "in place of world to camera, rotation vectors in degrees, or frames of one number that are not of one "
+            "moment (docs/PREDICT.md, Troubleshooting)"
+        )
+
+
+def _see_at_once(first: TracksInView, second: TracksInView) -> bool:
+    """Whether somebody is seen by both cameras' tracks in some frame."""
+    busy = (view.frame[view.present.any(axis=1)] for view in (first, second))
+    return bool(np.intersect1d(*busy).size)
 
 
 def _sequence(

@@ -11,7 +11,7 @@ import numpy as np
 
 from finepose_mp import schema
 from finepose_mp.preprocessing.keypoints.content import Content
-from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, Person
+from finepose_mp.preprocessing.keypoints.found import Found, KeypointsError, Person, whole_number
 
 _ALIASES = {
     **{name: "frame" for name in ("frame", "frame_id", "frame_index", "image_id")},
@@ -50,7 +50,8 @@ def _read_long(content: Content, columns: dict[str, int], rows: list[list[str]])
     names = list(dict.fromkeys(row[columns["joint"]].strip() for row in rows))
     people: dict[tuple[int, str | None], np.ndarray] = {}
     for n, row in enumerate(rows, start=2):
-        key = (int(_number(content, n, row[columns["frame"]])), row[columns["person"]] if "person" in columns else None)
+        frame = _frame(content, n, row[columns["frame"]])
+        key = (frame, row[columns["person"]] if "person" in columns else None)
         pose = people.setdefault(key, np.full((len(names), 3), np.nan))
         joint = names.index(row[columns["joint"]].strip())
         if np.isfinite(pose[joint]).any():
@@ -78,13 +79,16 @@ def _read_wide(content: Content, header: list[str], columns: dict[str, int], row
             f"{', '.join(header[:8])}"
         )
     score = next((s for s in ("score", "confidence", "likelihood") if f"{names[0]}_{s}" in header), None)
+    unscored = [name for name in names if score and f"{name}_{score}" not in header]
+    if unscored:
+        raise KeypointsError(f"{content.path}: no column {unscored[0]}_{score}, but {names[0]}_{score}; expected both")
     axes = ("x", "y", score) if score else ("x", "y")
     places = [[header.index(f"{name}_{axis}") for axis in axes] for name in names]
     people = []
     for n, row in enumerate(rows, start=2):
         values = np.array([[_number(content, n, row[place]) for place in joint] for joint in places])
         identity = row[columns["person"]] if "person" in columns else None
-        frame = int(_number(content, n, row[columns["frame"]]))
+        frame = _frame(content, n, row[columns["frame"]])
         people.append(Person(frame, values[:, :2], values[:, 2] if score else None, identity))
     return Found("CSV", people, **_joints(names))
 
@@ -92,6 +96,10 @@ def _read_wide(content: Content, header: list[str], columns: dict[str, int], row
 def _joints(names: list[str]) -> dict:
     """Joints by name, or nothing said where a table numbers them."""
     return {} if all(name.isdigit() for name in names) else {"joint_names": names}
+
+
+def _frame(content: Content, row: int, word: str) -> int:
+    return whole_number(word.strip(), f"{content.path}: row {row}: frame")
 
 
 def _number(content: Content, row: int, word: str) -> float:
