@@ -43,7 +43,13 @@ class WindowDataset(Dataset):
         if training:
             _check_window_fits(data, split, self.tracks)
             _check_joints(data, self.tracks)
-            check_detections(data, self.tracks)
+            without = kinds_without_keypoints(data, self.tracks)
+            if without:
+                raise DataError(
+                    f"{', '.join(map(str, data.files))}: no keypoint in any window of camera kind "
+                    f"{', '.join(sorted(without))} (detected, data.min_score={data.min_score:g}); set "
+                    "data.input_2d=projected or choose other camera kinds"
+                )
         self._data = data
         self._joints = joint_set(data.joint_set)
         self._seed = seed
@@ -173,22 +179,17 @@ def _visible_items(tracks: list[Track], tilings: dict[int, Windows], reader: Tra
     return np.concatenate(items), left_out
 
 
-def check_detections(data: DataConfig, tracks: list[Track]) -> None:
-    """Nothing where every kind of camera has a usable keypoint in one of its tracks, if detections are the input.
-
-    Raises DataError that names a kind which has none.
-    """
-    if data.input_2d != "detected":  # projected keypoints are as many as there are targets
-        return
+def kinds_without_keypoints(data: DataConfig, tracks: list[Track]) -> set[str]:
+    """Kinds of camera none of whose tracks has a usable keypoint; projected ones are as many as there are targets."""
+    if data.input_2d != "detected":
+        return set()
+    kinds = {track.camera_kind for track in tracks}
     with TrackReader(data) as reader:
-        for kind in dict.fromkeys(track.camera_kind for track in tracks):
-            of_kind = [track for track in tracks if track.camera_kind == kind]
-            if not any(reader.read(track)["input_mask"].any() for track in of_kind):
-                files = ", ".join(dict.fromkeys(str(track.file) for track in of_kind))
-                raise DataError(
-                    f"{files}: no keypoint in any window of camera kind {kind} (detected, data.min_score="
-                    f"{data.min_score:g}); set data.input_2d=projected or choose other camera kinds"
-                )
+        has_some = {
+            kind: any(reader.read(track)["input_mask"].any() for track in tracks if track.camera_kind == kind)
+            for kind in kinds
+        }
+    return {kind for kind in kinds if not has_some[kind]}
 
 
 def _check_window_fits(data: DataConfig, split: str, tracks: list[Track]) -> None:

@@ -4,7 +4,8 @@
     versions.json             software and device of the start and of every continuation
     metrics.jsonl             one line per epoch
     training_mean_pose.json   mean root-relative pose of the training targets, the baseline of evaluations
-    training_data.json        what the training windows were made of: frame rates, joint sets, windows of each file
+    training_data.json        what the training windows were made of: frame rates, joint sets, windows of each file, and
+                              the takes that trained and validated
     text_tower.safetensors    of a prompted model: its frozen text encoder, which its weights leave out
     best/model.safetensors    averaged (EMA) weights at the lowest validation error
     last/model.safetensors    averaged weights of the last checkpoint
@@ -155,7 +156,7 @@ def read_mean_pose(run_dir: Path) -> np.ndarray | None:
 
 
 def write_training_data(run_dir: Path, summary: dict) -> None:
-    """Writes what the training windows were made of; see `datasets.windows.WindowDataset.summary`."""
+    """Writes what the training windows were made of: `datasets.windows.WindowDataset.summary`, and "takes"."""
     _write_text(run_dir / TRAINING_DATA, json.dumps(summary, indent=2))
 
 
@@ -163,6 +164,11 @@ def read_training_data(run_dir: Path) -> dict | None:
     """What the training windows were made of; None for a run that does not say."""
     path = Path(run_dir) / TRAINING_DATA
     return json.loads(path.read_text()) if path.is_file() else None
+
+
+def read_takes(run_dir: Path) -> dict[str, list[str]] | None:
+    """{"train": takes, "val": takes} of a run; None where it does not say: a checkpoint that was imported."""
+    return (read_training_data(run_dir) or {}).get("takes")
 
 
 def write_failed_step(run_dir: Path, content: dict) -> None:

@@ -11,8 +11,8 @@ from contract_file import make_sequence, write_contract_file
 from processes import evaluate_with_processes
 
 from finepose_mp import evaluation, runs, schema
-from finepose_mp.config import Config
-from finepose_mp.datasets.index import list_tracks
+from finepose_mp.config import Config, DataConfig
+from finepose_mp.datasets.index import list_takes, list_tracks, takes_in_split
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.datasets.splits import DataError
 from finepose_mp.evaluation import EvaluationError, Options, egohumans, evaluate
@@ -55,8 +55,16 @@ def make_run(folder: Path, data_file: Path, model: str = "d3dp", **data) -> Path
     network = build_model(config.model, joints=17, window=27)
     with runs.checkpoint(folder, "best") as partial:
         runs.save_weights(partial, network, config)
+    runs.write_training_data(folder, about_training(config.data))
     runs.write_mean_pose(folder, COCO17.root_relative(np.linspace(-0.5, 0.5, 51).reshape(17, 3)), "coco17")
     return folder
+
+
+def about_training(data: DataConfig) -> dict:
+    """What training notes of its data, which may have nothing to train on."""
+    takes = list_takes(data)
+    in_splits = {split: [take.take for take in takes_in_split(takes, data, split)] for split in ("train", "val")}
+    return {"frame_rates_hz": sorted({track.fps for take in takes for track in take.tracks}), "takes": in_splits}
 
 
 def write_takes(path: Path, *takes: schema.Sequence) -> Path:
@@ -286,11 +294,6 @@ def _with_every_take_for_testing(path: Path) -> Path:
                 for take in file[scene].values():
                     take.attrs["split_within_scene"] = "test"
     return path
-
-
-def test_where_the_training_file_is_gone_the_results_say_so(tmp_path, data_file):
-    run = make_run(tmp_path / "run", tmp_path / "gone.h5")
-    assert "gone.h5 not found" in evaluate(run, data_file).results["choices"]["training takes"]
 
 
 def test_a_split_nobody_should_report_is_refused(run_dir, data_file):

@@ -367,6 +367,13 @@ class TestChoices:
         about = json.loads((tmp_path / "hall_take_1_export.json").read_text())
         assert (about["people"], about["people_in_file_names"]) == (people, names)
 
+    def test_the_rate_of_what_has_regular_times_is_said(self, poses, tmp_path):
+        every_fifth = replace(poses, points=poses.points[:3], frame=np.array([10, 15, 25]))
+        export_poses(every_fifth, tmp_path, ["csv", "trc"])
+        about = json.loads((tmp_path / "hall_take_1_export.json").read_text())
+        assert about["fps"] == poses.fps and about["frames"] == 3
+        assert about["bvh, trc"] == {"fps": poses.fps / 5, "frames": 4}
+
     def test_one_frame(self, poses, tmp_path):
         first = Poses(**{**vars(poses), "points": poses.points[:1], "frame": poses.frame[:1]})
         assert len(export_poses(first, tmp_path, ["csv", "npz", "glb", "bvh", "trc"])) == 3 + 2 * 3 + 1

@@ -226,7 +226,7 @@ def test_an_imported_run_is_evaluated_without_a_baseline(imported, tmp_path, mon
     assert results["protocol"] == "human36m"
     assert "training_mean_pose" not in results["aggregations"] and "Training mean pose" not in report
     assert results["scenes"]["mean of actions"]["mpjpe"]["p_agg"] > 0
-    assert results["choices"]["training takes"].startswith("not known: the checkpoint was imported")
+    assert results["choices"]["training takes"].startswith("not known: the run does not say which takes")
     assert results["choices"]["joints left out"] == "none"
     assert results["breakdowns"]["distance_to_camera"]["kinds"]["all"][0]["baseline"] is None
 
@@ -255,4 +255,4 @@ def test_an_imported_run_is_scored_on_mpi_inf_3dhp(imported, tmp_path, monkeypat
     assert results["protocol"] == "mpi-inf-3dhp"
     assert "training_mean_pose" not in results["aggregations"]
     assert results["scenes"]["all frames"]["mpjpe"]["p_agg"] > 0
-    assert "not known: the checkpoint was imported" in page
+    assert "not known: the run does not say which takes" in page

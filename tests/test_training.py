@@ -18,6 +18,7 @@ from training_runs import assert_same_state, run, small_config, small_data, stat
 
 from finepose_mp import runs
 from finepose_mp.config import Config, dump_config
+from finepose_mp.datasets.index import list_tracks
 from finepose_mp.datasets.windows import WindowDataset
 from finepose_mp.training import loop
 from finepose_mp.training.averaging import MovingAverage
@@ -298,6 +299,16 @@ def test_a_run_does_not_continue_on_other_data(whole, data, tmp_path):
     more = small_data(tmp_path / "other", frames=60)
     with pytest.raises(runs.RunError, match=r"trained on 24 windows, data.files now have 42"):
         train(small_config(more, part.run_dir), resume=True)
+
+
+def test_a_run_notes_its_takes_and_does_not_continue_on_others(data, tmp_path):
+    part = run(small_config(data, tmp_path / "run", training={"max_steps": 1}))
+    takes = {split: sorted({track.take for track in list_tracks(part.data, split)}) for split in ("train", "val")}
+    assert runs.read_takes(part.run_dir) == takes and all(takes.values())
+    about = runs.read_training_data(part.run_dir)
+    runs.write_training_data(part.run_dir, about | {"takes": {"train": takes["val"], "val": takes["train"]}})
+    with pytest.raises(runs.RunError, match=r"takes .* that train or validate are not those that this run began with"):
+        train(part, resume=True)
 
 
 def test_unknown_trackers_are_refused_before_anything_is_written(data, tmp_path):

@@ -19,10 +19,10 @@ from torch import nn
 
 from finepose_mp import runs
 from finepose_mp.config import CONDITIONS, Config, DataConfig
-from finepose_mp.datasets.index import Track, evaluation_windows, list_takes, takes_in_split, takes_of_scenes, tracks_of
+from finepose_mp.datasets.index import Track, evaluation_windows, list_takes, takes_in_split, tracks_of
 from finepose_mp.datasets.reader import TrackReader
 from finepose_mp.datasets.splits import DataError
-from finepose_mp.datasets.windows import check_detections
+from finepose_mp.datasets.windows import kinds_without_keypoints
 from finepose_mp.evaluation import provenance
 from finepose_mp.evaluation.comparability import Comparison, compare
 from finepose_mp.evaluation.examples import Example
@@ -34,7 +34,6 @@ from finepose_mp.inference.views import view_of
 from finepose_mp.skeletons import JointSet, joint_set
 
 SPLITS = ("test", "val")
-_IMPORTED = "not known: the checkpoint was imported, and does not say which takes trained it"
 
 Lifted = tuple[Track, dict, np.ndarray, np.ndarray]  # what lift_tracks yields
 
@@ -140,10 +139,16 @@ def prepare(
     state = _processes()
     model, config = runs.load_run(run_dir, options.which)
     _check_options(options, model)
-    trained_on, config = config.data, _for_evaluation(config, data_file, options, data_defaults)
-    tracks = _tracks(trained_on, config.data, options.split)
-    check_detections(config.data, tracks)
-    leak_check = _IMPORTED if runs.is_imported(run_dir) else check_takes_are_new(trained_on, tracks, options.split)
+    config = _for_evaluation(config, data_file, options, data_defaults)
+    takes = runs.read_takes(run_dir)
+    tracks = _tracks(takes, config.data, options.split)
+    without = kinds_without_keypoints(config.data, tracks)
+    if without == {track.camera_kind for track in tracks}:
+        raise EvaluationError(
+            f"{data_file}: no keypoint in any camera of kind {', '.join(sorted(without))} ({config.data.input_2d}, "
+            f"data.min_score={config.data.min_score:g}); choose other cameras with --camera-kinds"
+        )
+    leak_check = check_takes_are_new(takes, tracks, options.split)
     kept = [track for track in tracks if keep is None or keep(track)]
     if not kept:
         raise EvaluationError(f"{data_file}: the protocol keeps none of {len(tracks)} tracks of split {options.split}")
@@ -164,52 +169,40 @@ def prepare(
     )
 
 
-def check_takes_are_new(trained_on: DataConfig, tracks: list[Track], split: str) -> str:
+def check_takes_are_new(takes: dict[str, list[str]] | None, tracks: list[Track], split: str) -> str:
     """A sentence for the results on how it is known that the model never saw the evaluated takes.
+
+    Args:
+        takes: of `runs.read_takes`.
+        tracks, split: what is evaluated.
 
     Raises:
         DataError: a take was seen in training or, when testing, in validation; the message names it.
     """
-    there, absent = _there_and_absent(trained_on)
-    if not there.files:
-        return f"not compared with the training takes: {absent} not found; the split is the evaluated file's"
-    takes = takes_of_scenes(list_takes(there), there)
-    if split == "val":
-        seen, where = takes_in_split(takes, there, "train"), "train"
-    else:  # validation takes chose the checkpoint; which of the others they were does not matter
-        seen, where = [take for take in takes if take.split != "test"], "train or val"
-    of_model = {track.take for track in tracks_of(seen, there.camera_kinds)}
-    common = sorted({track.take for track in tracks} & of_model)
+    if takes is None:
+        return "not known: the run does not say which takes trained it (an imported checkpoint, for example)"
+    seen = {*takes["train"], *(takes["val"] if split == "test" else ())}  # validation takes chose the checkpoint
+    common = sorted({track.take for track in tracks} & seen)
     if common:
+        where = "train or val" if split == "test" else "train"
         raise DataError(
             f"{tracks[0].file}: {len(common)} takes of split {split} ({', '.join(common[:3])}, ...) were in split "
-            f"{where} when this model was trained, in {', '.join(map(str, there.files))}; evaluate on that file, or on "
-            "takes that are new to the model"
+            f"{where} when this model was trained ({runs.TRAINING_DATA}); evaluate on takes that are new to the model"
         )
-    known = "no evaluated take is among the takes that trained or, for a test, selected this model"
-    return f"{known}, as far as its files are there (not found: {absent})" if absent else known
+    return "no evaluated take is among the takes that trained or, for a test, selected this model"
 
 
-def _there_and_absent(trained_on: DataConfig) -> tuple[DataConfig, str]:
-    """The training data of a run as far as its files are there, and the names of those that are not."""
-    there = [path for path in trained_on.files if path.is_file()]
-    absent = ", ".join(str(path) for path in trained_on.files if path not in there)
-    return trained_on.model_copy(update={"files": there}), absent
-
-
-def _tracks(trained_on: DataConfig, data: DataConfig, split: str) -> list[Track]:
+def _tracks(takes_of_run: dict[str, list[str]] | None, data: DataConfig, split: str) -> list[Track]:
     """The tracks of a split of the evaluated file, the only one of `data`.
 
-    Validation takes of a file that the run was trained on are those that the run held out, of all its files together.
+    Validation takes of a file that the run knows are those that the run held out, of all its files together.
 
     Raises EvaluationError, that says what the file has, where there are none.
     """
     (path,), takes = data.files, list_takes(data)
-    own = [known for known in trained_on.files if known.is_file() and known.samefile(path)]
-    if split == "val" and own:
-        there, _ = _there_and_absent(trained_on.model_copy(update={"split_scheme": data.split_scheme}))
-        held_out = {take.take for take in takes_in_split(list_takes(there), there, split)}
-        in_split = [take for take in takes if take.take in held_out]
+    known = takes_of_run or {"train": [], "val": []}
+    if split == "val" and {take.take for take in takes} & {*known["train"], *known["val"]}:
+        in_split = [take for take in takes if take.take in known["val"]]
     else:
         in_split = takes_in_split(takes, data, split)
     tracks = tracks_of(in_split, data.camera_kinds)

@@ -49,6 +49,9 @@ def export_poses(poses: Poses, folder: Path, formats: list[str], overwrite: bool
     for path, write in jobs.items():
         with appearing(path, overwrite) as partial:
             write(partial)
+    if set(_OF_ONE_PERSON) & set(formats):  # at regular times, whatever frames the source has
+        rows, rate = poses.at_regular_times(poses.frame.astype(float))
+        about["bvh, trc"] = {"fps": rate, "frames": len(rows)}
     about["files"] = [path.name for path in jobs]
     with appearing(described, overwrite) as partial:
         partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

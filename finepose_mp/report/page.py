@@ -225,11 +225,12 @@ def _worst_takes(results: dict, worst: Mapping[str, Picture]) -> str:
         return ""
     row = results["headline"]
     ranked = sorted(takes.items(), key=lambda item: -(item[1]["mpjpe"][row] or 0))
+    rows = {"MPJPE (mm)": row, "Mean pose (mm)": BASELINE}
+    rows = {heading: name for heading, name in rows.items() if name in results["aggregations"]}
     header = [
         ("Take", "text"),
         ("Scene", "text"),
-        ("MPJPE (mm)", ""),
-        ("Mean pose (mm)", ""),
+        *((heading, "") for heading in rows),
         ("Joints", ""),
         ("Worst moment: camera, person, frame index", "text"),
         ("its error (mm)", ""),
@@ -241,8 +242,7 @@ def _worst_takes(results: dict, worst: Mapping[str, Picture]) -> str:
         cells = [
             (_text(take), "text"),
             (_text(about["scene"]), "text"),
-            (number(about["mpjpe"][row]), ""),
-            (number(about["mpjpe"].get(BASELINE)), ""),
+            *((number(about["mpjpe"][name]), "") for name in rows.values()),
             (f"{about['joints scored']:,}", ""),
             (_text(where), "text"),
             (number(moment["mpjpe"]) if moment else "-", ""),

@@ -136,12 +136,17 @@ class Trainer:
             runs.create_run(self._config)
             runs.write_mean_pose(self._config.run_dir, mean_pose, self._config.data.joint_set)
             runs.write_text_tower(self._config.run_dir, self._averaged.module)
-            runs.write_training_data(self._config.run_dir, self._windows.summary())
+            runs.write_training_data(self._config.run_dir, {**self._windows.summary(), "takes": self._takes()})
         self._accelerator.wait_for_everyone()
 
     def restore(self) -> None:
         """Takes over the state of the run's last checkpoint."""
         run_dir = self._config.run_dir
+        if runs.read_takes(run_dir) not in (None, self._takes()):
+            raise runs.RunError(
+                f"{run_dir}: the takes of data.files that train or validate are not those that this run began with "
+                f"({runs.TRAINING_DATA}); give it the same files, or train anew in another run_dir"
+            )
         load_state(self._accelerator, runs.checkpoint_folder(run_dir, "last") / runs.STATE)
         self._saved_step = self._progress.step
         if self._accelerator.is_main_process:
@@ -149,6 +154,11 @@ class Trainer:
             runs.note_continuation(run_dir, self._progress.step)
             runs.forget_metrics_after(run_dir, self._progress.step)
             logger.info("continuing %s at epoch %d, step %d", run_dir, self._progress.epoch + 1, self._progress.step)
+
+    def _takes(self) -> dict[str, list[str]]:
+        """Names of the takes that train and that validate."""
+        tracks = {"train": self._windows.tracks, "val": self._validation_tracks}
+        return {split: sorted({track.take for track in of_split}) for split, of_split in tracks.items()}
 
     def run_epoch(self) -> None:
         """Trains to the end of the epoch in progress, or to the last step; then validates, notes and saves."""
