@@ -67,8 +67,14 @@ class TestImageSize:
             read_keypoints(results(tmp_path), ReadingOptions(image_size=(128, 96)))
 
     def test_with_width_and_height_exchanged(self, tmp_path):
-        with pytest.raises(KeypointsError, match=r"lie outside an image of 480 x 640 .*width and height exchanged\?"):
-            read_keypoints(results(tmp_path, POSES + np.array([220, 0])), ReadingOptions(image_size=(480, 640)))
+        moved, size = POSES + np.array([220, 0]), ReadingOptions(image_size=(480, 640))
+        (found,) = read_keypoints(results(tmp_path, moved), size)
+        assert any(
+            re.search(r"lie outside an image of 480 x 640 .*width and height exchanged\?", n) for n in found.assumptions
+        )
+        moved[..., 0] = 500 + moved[..., 0] / 8
+        with pytest.raises(KeypointsError, match=r"100% .* outside .*width and height exchanged\?\); pass the size"):
+            read_keypoints(results(tmp_path, moved), size)
 
     @pytest.mark.parametrize("outside, share", [(0, None), (1, "6%")])
     def test_a_few_joints_outside_are_said_and_a_little_outside_is_nothing(self, tmp_path, outside, share):
@@ -79,11 +85,12 @@ class TestImageSize:
         said = [note for note in found.assumptions if "lie outside an image" in note]
         assert [note.split(" of ")[0] for note in said] == ([share] if share else [])
 
-    def test_fractions_may_lie_outside_whatever_the_size(self, tmp_path):
+    @pytest.mark.parametrize("units", ["px", "fraction"])
+    def test_legs_below_the_image_of_a_webcam_are_said(self, tmp_path, units):
         poses = POSES / IMAGE_SIZE
-        poses[:, :, 11:, 1] = 1.3  # legs below the image of a webcam
-        options = ReadingOptions(image_size=IMAGE_SIZE, units="fraction")
-        (found,) = read_keypoints(results(tmp_path, poses), options)
+        poses[:, :, 11:, 1] = 1.5
+        options = ReadingOptions(image_size=IMAGE_SIZE, units=units)
+        (found,) = read_keypoints(results(tmp_path, poses * (IMAGE_SIZE if units == "px" else 1)), options)
         assert any(note.startswith("35% of the keypoints lie outside") for note in found.assumptions)
 
     def test_given_beats_the_file_and_both_are_said(self, tmp_path):
@@ -180,9 +187,42 @@ class TestFrames:
         assert found.frame.tolist() == [0, 1, 2, 3, 4] and found.frame_index.tolist() == [0, 0, 1, 1, 4, 4]
         assert any("2 frame numbers between 0 and 4 are not in it" in note for note in found.assumptions)
 
-    def test_numbers_too_far_apart_to_be_frames(self, tmp_path):
-        with pytest.raises(KeypointsError, match=r"3 frames are numbered 139 \.\.\. 785000, so nearly all in between"):
-            read_keypoints(self.folder(tmp_path, [139, 397133, 785000]), SIZED)
+    @pytest.mark.parametrize("stray", [785000, 1699199999033])
+    def test_a_file_far_from_the_others_of_its_folder_is_named(self, tmp_path, stray):
+        self.folder(tmp_path, [0, 1, 2, stray])
+        with pytest.raises(KeypointsError, match=rf": v_0*{stray}_keypoints\.json is far from the others of 4 frames"):
+            read_keypoints(tmp_path, SIZED)
+
+    @pytest.mark.parametrize(
+        "numbers",
+        [
+            [1699199999033 + 33 * t + t % 3 for t in range(9)],
+            [1699199999033000000 + 33366700 * t for t in range(9)],
+            [33 * t + t % 2 for t in range(9)],
+            [145858, 145859, 145900, 145901, *range(145902, 145960), 150000],
+        ],
+        ids=["milliseconds", "nanoseconds", "milliseconds since the start", "HHMMSS"],
+    )
+    def test_times_are_counted_in_their_order(self, tmp_path, numbers):
+        (found,) = read_keypoints(self.folder(tmp_path, numbers), SIZED)
+        assert found.frame.tolist() == list(range(len(numbers))) and found.fps == 30
+        (said,) = [note for note in found.assumptions if note.startswith("WARNING")]
+        assert f"{numbers[0]} ... {numbers[-1]} seem to be times" in said and "--fps" in said
+
+    def test_every_twelfth_frame_is_no_time(self, tmp_path):
+        numbers = [12 * t for t in range(30) if t != 7]
+        (found,) = read_keypoints(self.folder(tmp_path, numbers), SIZED)
+        assert found.frame.tolist() == list(range(0, 349, 12)) and found.fps == 2.5
+
+    def test_numbers_that_no_file_can_hold_are_counted(self, tmp_path):
+        (found,) = read_keypoints(arrays(tmp_path, POSES, frame=[0, 1, 2**40]), SIZED)
+        assert found.frame.tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("numbers", [[10, 170, 521], [0, 4, 9], [0, 1, 10**8]])
+    def test_uneven_numbers_are_kept_and_nothing_is_filled_in(self, tmp_path, numbers):
+        (found,) = read_keypoints(arrays(tmp_path, POSES, frame=numbers), SIZED)
+        assert found.frame.tolist() == numbers and found.frame_index.tolist() == [0, 0, 1, 1, 2, 2]
+        assert any("unevenly apart" in note for note in found.assumptions)
 
     def test_images_whose_names_are_no_frame_numbers_are_taken_in_order(self, tmp_path):
         images = [{"id": t, "file_name": f"{n:012d}.jpg"} for t, n in enumerate((397133, 139, 785000))]
@@ -206,6 +246,10 @@ class TestFrames:
         check_same_rate([slow, slow])
         with pytest.raises(KeypointsError, match="one frame rate, found camera 25, camera 50"):
             check_same_rate([slow, fast])
+
+    def test_a_rate_of_0_in_a_file_is_unknown(self, tmp_path):
+        (found,) = read_keypoints(arrays(tmp_path, POSES, fps=0.0), SIZED)
+        assert found.fps == 30 and any("30 frames a second (ASSUMED" in note for note in found.assumptions)
 
     @pytest.mark.parametrize("fps", [0, -5, np.nan])
     def test_a_rate_that_is_none(self, tmp_path, fps):
@@ -270,8 +314,9 @@ class TestAxes:
 
     def test_frames_and_people_exchanged(self, tmp_path):
         assert read_keypoints(arrays(tmp_path, POSES), SIZED)[0].frame_count == 3
-        with pytest.raises(KeypointsError, match=r"of shape \(2, 3, 17, 2\) have more people than frames.*swapaxes"):
-            read_keypoints(arrays(tmp_path, POSES.swapaxes(0, 1)), SIZED)
+        (found,) = read_keypoints(arrays(tmp_path, POSES.swapaxes(0, 1)), SIZED)
+        (said,) = [note for note in found.assumptions if note.startswith("WARNING")]
+        assert "of shape (2, 3, 17, 2) have more people than frames" in said and "swapaxes(0, 1)" in said
 
     def test_a_crowd_in_few_frames_is_one(self, tmp_path):
         crowd = np.random.default_rng(1).uniform(100, 400, (1, 6, 17, 2)) + np.zeros((2, 1, 1, 1))
@@ -369,6 +414,7 @@ class TestFiles:
             ({"instance_info": [{"frame_id": None, "instances": []}]}, "entry 0: frame_id is null, expected a whole"),
             ([{"keypoints": [POSES[0, 0].tolist()], "scores": [[1.0] * 17], "ids": 3}], "frame 0: ids is 3, expected"),
             ([[{"box": {}, "keypoints": [1, 2]}]], "frame 0: keypoints is [1, 2], expected an object with keys"),
+            ([{"image_id": 2**62 + 1, "keypoints": NUMBERS}], "entry 0: image_id is 4611686018427387905, too large"),
             ([{"image_id": 0}, {"image_id": 1, "keypoints": NUMBERS}], "COCO results without keypoints"),
             ([{"image_id": 0, "keypoints": NUMBERS}, {"image_id": 1}], "entry 1: keypoints of shape (0,), expected x"),
         ],
@@ -419,6 +465,12 @@ class TestFiles:
         (tmp_path / "a.npz").write_bytes(data)
         with pytest.raises(KeypointsError, match=r"a\.npz: damaged or of an unexpected form .*see docs/KEYPOINTS\.md"):
             read_keypoints(tmp_path / "a.npz", SIZED)
+
+    def test_people_of_openpose_without_a_body_are_left_out(self, tmp_path):
+        people = [{"pose_keypoints_2d": NUMBERS}, {"pose_keypoints_2d": [], "face_keypoints_2d": [1, 2, 3]}]
+        (found,) = read_keypoints(write_json(tmp_path / "v_0.json", {"people": people}), SIZED)
+        assert len(found.keypoints) == 1
+        assert "1 people without keypoints of the body are left out" in found.assumptions
 
     def test_hidden_files_of_a_folder_are_left_aside(self, tmp_path):
         for t in range(2):

@@ -283,7 +283,12 @@ class TestBadInput:
     def test_a_scene_of_another_suffix(self, predict, take, tmp_path):
         keypoints = write_coco(tmp_path / "w.json", take, "cam01")
         result = predict(keypoints, *SIZE, "--out", "scene.csv")
-        refused(result, "scene.csv", "name it .h5", "tools/export.py", folder=tmp_path)
+        refused(result, "scene.csv", "name it .h5 or .hdf5", "tools/export.py", folder=tmp_path)
+
+    def test_a_scene_may_be_named_hdf5(self, predict, take, tmp_path):
+        keypoints = write_coco(tmp_path / "w.json", take, "cam01", range(2))
+        assert predict(keypoints, *SIZE, "--out", "scene.hdf5")[0] == 0
+        assert scene_of("scene.hdf5").predicted_status.shape == (2, 2)
 
     def test_cameras_to_look_through_are_looked_for_in_the_keypoints(self, predict, take, tmp_path):
         keypoints = write_coco(tmp_path / "w.json", take, "cam01")

@@ -32,9 +32,9 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if arguments.out.suffix.lower() != ".h5":
+    if arguments.out.suffix.lower() not in (".h5", ".hdf5"):
         raise ValueError(
-            f"--out {arguments.out}: a scene is HDF5, name it .h5; tools/export.py makes other files of it"
+            f"--out {arguments.out}: a scene is HDF5, name it .h5 or .hdf5; tools/export.py makes other files of it"
         )
     check_free(arguments.out, overwrite=arguments.overwrite)
     options = prediction.PredictionOptions(

@@ -57,7 +57,7 @@ def read_arrays(content: Content) -> list[Found] | None:
     if content.kind != "arrays" or "keypoints" not in content.value:
         return None
     arrays, where = content.value, str(content.path)
-    _check_axes(arrays["keypoints"], where)
+    notes = _check_axes(arrays["keypoints"], where)
     count = len(arrays["keypoints"])
     for name in ("scores", "ids", "frame"):
         shape = arrays[name].shape if name in arrays else (count,)
@@ -87,14 +87,15 @@ def read_arrays(content: Content) -> list[Found] | None:
             joint_set=str(arrays["joint_set"]) if "joint_set" in arrays else None,
             image_size=tuple(whole_number(s, f"{where}: image_size") for s in size) if size is not None else None,
             fps=fps.item() if fps is not None else None,
+            notes=notes,
         )
     ]
 
 
-def _check_axes(keypoints: np.ndarray, where: str) -> None:
-    """Nothing when an array can be (T, P, J, 2 or 3), or holds one object a frame."""
+def _check_axes(keypoints: np.ndarray, where: str) -> list[str]:
+    """Doubts about an array that can be (T, P, J, 2 or 3), or holds one object a frame; others are refused."""
     if keypoints.dtype == object and keypoints.ndim:
-        return
+        return []
     if keypoints.dtype.kind not in "fiub":
         raise KeypointsError(f"{where}: keypoints of {keypoints.dtype}, expected numbers")
     if keypoints.ndim != 4 or keypoints.shape[-1] not in (2, 3):
@@ -105,10 +106,12 @@ def _check_axes(keypoints: np.ndarray, where: str) -> None:
     frames, people = keypoints.shape[:2]
     # People of one frame are not alike; a person in one frame and the next is.
     if people > frames > 1 and _typical_step(keypoints, axis=1) < 0.25 * _typical_step(keypoints, axis=0):
-        raise KeypointsError(
-            f"{where}: keypoints of shape {keypoints.shape} have more people than frames, and move from person to "
-            "person as from frame to frame; expected (frames, people, joints, 2 or 3): save keypoints.swapaxes(0, 1)"
-        )
+        return [
+            f"WARNING: keypoints of shape {keypoints.shape} have more people than frames, and move from person to "
+            "person as from frame to frame; expected (frames, people, joints, 2 or 3): if the first two are exchanged, "
+            "save keypoints.swapaxes(0, 1)"
+        ]
+    return []
 
 
 def _typical_step(keypoints: np.ndarray, axis: int) -> float:

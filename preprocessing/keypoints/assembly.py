@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from finepose_mp.cameras import denormalize_screen
+from finepose_mp.preprocessing.keypoints.content import frame_number
 from finepose_mp.preprocessing.keypoints.found import (
     SPARSEST,
     UNNAMED,
     Found,
     KeypointsError,
     Person,
-    are_frames,
     step_of,
 )
 from finepose_mp.preprocessing.keypoints.joints import Joints, recognise_joints
@@ -24,9 +24,13 @@ UNITS = ("px", "fraction", "screen")
 DEFAULT_FPS = 30.0
 
 # Shares of sure keypoints outside the image, by more than _MARGIN of its longer side: detectors put joints of people
-# whom the border cuts a little beyond it. Fractions lie inside or outside whatever the size is said to be.
+# whom the border cuts a little beyond it, and some of them put the legs of a half-body image far below it.
 _MARGIN = 0.02
-_NOTED_OUTSIDE, _MOST_OUTSIDE, _MOST_FRACTIONS_OUTSIDE = 0.05, 0.2, 0.5
+_NOTED_OUTSIDE, _MOST_OUTSIDE, _MOSTLY_INSIDE = 0.05, 0.5, 0.02
+
+_MOST_FRAMES = 10**9  # a year at 30 frames a second
+_LEAST_MILLISECONDS, _MOST_APART = 10, 1000  # steps that may be times; steps that no every n-th frame has
+_MINUTE, _HOUR = 41, 4041  # from HHMM59 to the next, and from HH5959
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
     """Detections from what a reader found, all that was assumed said in `assumptions`.
 
     Raises:
-        KeypointsError: nobody in it; frame numbers too far apart; unknown joints; no image size; keypoints that seem
-            not to be pixels or lie outside the image; an id that names two people of one frame.
+        KeypointsError: nobody in it; files of frames far from the others; unknown joints; no image size; keypoints
+            that seem not to be pixels or lie outside the image; an id that names two people of one frame.
     """
     named = "" if found.camera == UNNAMED else f", camera {found.camera}"
     notes = [f"{source}: {found.format}{named}", *found.notes]
@@ -69,8 +73,7 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
     size = _image_size(found, options, source, notes)
     units = options.units or found.units
     keypoints = _in_pixels(keypoints, size, units, options.units is not None, source, notes)
-    most = _MOST_FRACTIONS_OUTSIDE if units == "fraction" else _MOST_OUTSIDE
-    _check_inside(keypoints, scores, size, most, source, notes)
+    _check_inside(keypoints, scores, size, source, notes)
     detections = Detections(
         keypoints=keypoints,
         scores=scores,
@@ -88,18 +91,39 @@ def assemble(found: Found, options: ReadingOptions, source: str) -> Detections:
 
 
 def _frames(found: Found, people: list[Person], source: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (T,) of all frames from the first to the last, and the position among them of every person (N,)."""
+    """Numbers (T,) of all frames, increasing, and the position among them of every person (N,).
+
+    Where most numbers follow each other, those left out are frames without people. Others stay as they are.
+    """
     index = np.array([person.frame for person in people])
     numbers = np.unique(index if found.frames is None else found.frames)
     if found.is_order_free and np.ptp(numbers) + 1 > SPARSEST * len(numbers):
         notes.append(f"ids of images ({numbers[0]} ... {numbers[-1]}) are no frame numbers: taken in their order")
         return np.arange(len(numbers)), np.searchsorted(numbers, index)
-    if not are_frames(numbers):
+    steps = np.diff(numbers)
+    step = step_of(numbers)
+    count = int(numbers[-1] - numbers[0]) // step + 1
+    is_too_long = count > SPARSEST * len(numbers)
+    typical = np.sort(steps)[(len(steps) - 1) // 2] if len(steps) else step
+    are_times = _are_times(numbers, steps)
+    if not are_times and typical == step and is_too_long and Path(source).is_dir():
         raise KeypointsError(
-            f"{source}: {len(numbers)} frames are numbered {numbers[0]} ... {numbers[-1]}, so nearly all in between "
-            "are missing; number frames one by one (names of files end with the number), or give each recording alone"
+            f"{source}: {_far_away(numbers, steps, source)} is far from the others of {len(numbers)} frames, numbered "
+            f"{numbers[0]} ... {numbers[-1]}; take it out, or give each recording alone"
         )
-    frame = np.arange(numbers[0], numbers[-1] + 1, step_of(numbers))
+    if are_times or numbers[-1] > _MOST_FRAMES:
+        notes.append(
+            f"WARNING: {len(numbers)} frame numbers {numbers[0]} ... {numbers[-1]} seem to be times: taken in their "
+            "order, the n-th of every camera for one moment; say with --fps how many there are a second"
+        )
+        return np.arange(len(numbers)), np.searchsorted(numbers, index)
+    if typical != step or is_too_long:
+        notes.append(
+            f"frame numbers {numbers[0]} ... {numbers[-1]} are unevenly apart, typically by {typical}: taken as they "
+            "are, and poses of these frames as following each other; if these are times, number frames one by one"
+        )
+        return numbers, np.searchsorted(numbers, index)
+    frame = np.arange(numbers[0], numbers[-1] + 1, step)
     if found.frames is not None and len(frame) > len(numbers):
         what = "have no file" if Path(source).is_dir() else "are not in it"
         notes.append(
@@ -107,6 +131,31 @@ def _frames(found: Found, people: list[Person], source: str, notes: list[str]) -
             "without people"
         )
     return frame, np.searchsorted(frame, index)
+
+
+def _are_times(numbers: np.ndarray, steps: np.ndarray) -> bool:
+    """Whether numbers (T,), and steps (T - 1,) between them, are those of a clock and count no frames."""
+    if numbers[0] > _MOST_FRAMES:
+        return True
+    if not len(steps):
+        return False
+    if (steps == steps[0]).all():
+        return bool(steps[0] > _MOST_APART)
+    hops = steps != 1
+    if np.isin(steps, (1, _MINUTE, _HOUR)).all() and (numbers[:-1][hops] % 100 == 59).all():  # HHMMSS
+        return True
+    typical = np.median(steps)
+    is_even = np.abs(steps - typical) <= 0.25 * typical
+    jitters = step_of(numbers) < typical  # every n-th frame does not
+    return bool(jitters and typical >= _LEAST_MILLISECONDS and len(steps) > 3 and is_even.mean() > 0.9)
+
+
+def _far_away(numbers: np.ndarray, steps: np.ndarray, folder: str) -> str:
+    """Name of the file beside the longest hole among frame numbers, on its side of fewer files."""
+    hole = int(np.argmax(steps))
+    number = numbers[hole + 1] if hole + 1 >= len(numbers) / 2 else numbers[hole]
+    names = sorted(file.name for file in Path(folder).iterdir() if not file.name.startswith("."))
+    return next(name for name in names if frame_number(name) == number)
 
 
 def _stack(people: list[Person], joints: Joints, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,16 +200,18 @@ def _image_size(found: Found, options: ReadingOptions, source: str, notes: list[
 
 def _rate(found: Found, options: ReadingOptions, step: int, source: str, notes: list[str]) -> float:
     """Frames a second of the frames that are there, every `step`-th of the source's."""
-    given = found.fps if options.fps is None else options.fps
+    of_file = found.fps or None  # OpenCV says 0 of images
+    given = of_file if options.fps is None else options.fps
     if given is not None and not 0 < given < 10_000:
         raise KeypointsError(f"{source}: {given} frames a second is no frame rate; pass the right one with --fps")
     rate = float(given or DEFAULT_FPS)
-    known = "given" if options.fps else "from the file" if found.fps else "ASSUMED: the file does not say, pass --fps"
+    known = "given" if options.fps else "from the file" if of_file else "ASSUMED: the file does not say, pass --fps"
     notes.append(f"{rate:g} frames a second ({known})")
-    if options.fps and found.fps and options.fps != found.fps:
-        notes.append(f"the file says {found.fps:g} frames a second")
+    if options.fps and of_file and options.fps != of_file:
+        notes.append(f"the file says {of_file:g} frames a second")
     if step > 1:
-        notes.append(f"frame numbers are {step} apart, so that makes {rate / step:g} of these frames a second")
+        times = " (are they milliseconds, pass --fps 1000)" if step >= _LEAST_MILLISECONDS else ""
+        notes.append(f"frame numbers are {step} apart, so that makes {rate / step:g} of these frames a second{times}")
     return rate / step
 
 
@@ -187,7 +238,7 @@ def _in_pixels(
 
 
 def _check_inside(
-    keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int], most: float, source: str, notes: list[str]
+    keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int], source: str, notes: list[str]
 ) -> None:
     sure = keypoints[np.isfinite(keypoints).all(axis=-1) & (scores > 0.3)]
     if not len(sure):
@@ -195,13 +246,15 @@ def _check_inside(
     outside = _share_outside(sure, size)
     if outside < _NOTED_OUTSIDE:
         return
-    exchanged = " (are width and height exchanged?)" if _share_outside(sure, size[::-1]) < _NOTED_OUTSIDE else ""
+    exchanged = ""
+    if _share_outside(sure, size[::-1]) < _MOSTLY_INSIDE:
+        exchanged = " (are people cut off by its border, or width and height exchanged?)"
     high = np.percentile(sure, 99, axis=0)
     said = (
         f"{outside:.0%} of the keypoints lie outside an image of {size[0]} x {size[1]} (they reach to {high[0]:.0f}, "
         f"{high[1]:.0f}){exchanged}"
     )
-    if outside > most:
+    if outside > _MOST_OUTSIDE:
         raise KeypointsError(f"{source}: {said}; pass the size of the images they were found in, or their units")
     notes.append(said)
 

@@ -38,18 +38,23 @@ _KEYS = {"name", "model", "params", "image_size", "world_to_camera", "frame", "k
 _OPENCV = {"K", "D", "R", "T", "fisheye"}
 _OTHER_NAMES = {
     "camera_matrix": "K", "distortion_coefficients": "D", "distortion": "D", "fisheye_model": "fisheye", "rvec": "R",
-    "tvec": "T",
+    "tvec": "T", "camera_name": "name",
 }  # fmt: skip
 # What OpenCV's calibration programs write besides, which says nothing about the camera itself.
 _OF_CALIBRATIONS = {
     "calibration_time", "nr_of_frames", "nframes", "board_width", "board_height", "square_size", "marker_size", "flags",
     "fix_aspect_ratio", "aspectRatio", "avg_reprojection_error", "per_view_reprojection_errors",
     "extrinsic_parameters", "image_points", "grid_points",
+    "rectification_matrix", "projection_matrix",  # of ROS, about images that it rectified
 }  # fmt: skip
+_REMARKS = {"comment", "comments", "description", "date", "title"}
+_ROS_LENSES = {"plumb_bob": False, "rational_polynomial": False, "equidistant": True}  # whether of cv2.fisheye
 _UP_AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 _LARGEST_RESIDUAL = 1e-2  # of a rotation matrix; files with four decimals stay far below
 _SHORTEST, _LONGEST = 0.1, 100.0  # focal lengths, of the longer side of the image: 157 degrees across it, and 0.6
-_FARTHEST = 300.0  # metres between cameras of one scene
+_FAR, _FARTHEST = 300.0, 3000.0  # metres between cameras of one scene: in doubt, and never
+_ROUNDED = 0.002  # metres between neighbours in single precision, in which places are kept
+_PLACE = "T and the last column of world_to_camera are metres (divide millimetres by 1000)"
 
 
 class _Yaml(yaml.SafeLoader):
@@ -65,13 +70,17 @@ class CameraFileError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class RecordedCamera:
-    """A camera by name. `frame` (T,) numbers the frames of a pose (T, 3, 4); None where the pose is one for all."""
+    """A camera by name. `frame` (T,) numbers the frames of a pose (T, 3, 4); None where the pose is one for all.
+
+    `doubts` says what is unlikely about its lens.
+    """
 
     name: str
     camera: Camera
     frame: np.ndarray | None = None
     kind: str = "exo"
     wearer: str = ""
+    doubts: tuple[str, ...] = ()
 
     def poses(self, frame: np.ndarray) -> np.ndarray:
         """World to camera (T, 3, 4) in the frames of these numbers, NaN where it is not known."""
@@ -98,8 +107,8 @@ def read_cameras(path: Path, sequence: str | None = None) -> CameraFile:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CameraFileError: not readable, an unknown lens model or key, numbers of the wrong shape or size, no rotation,
-            or cameras too far apart.
+        CameraFileError: not readable, an unknown lens model or key, numbers of the wrong shape or size, or no
+            rotation.
         SchemaError: an HDF5 file that is none of this toolkit's.
     """
     path = Path(path)
@@ -127,7 +136,6 @@ def _read(path: Path, sequence: str | None) -> CameraFile:
     names = [camera.name for camera in cameras]
     if len(set(names)) < len(names):
         raise CameraFileError(f"{path}: two cameras have one name; found {', '.join(names)}")
-    _check_distances(cameras, path)
     return CameraFile(path, cameras, up)
 
 
@@ -135,7 +143,7 @@ def _entries(content: object, path: Path) -> list[dict]:
     """What a file says about each camera."""
     entries = content
     if isinstance(content, dict):
-        unknown = sorted(map(str, content.keys() - {"cameras", "world_up"}))
+        unknown = sorted(map(str, content.keys() - _REMARKS - {"cameras", "world_up", "name"}))
         if "cameras" in content and unknown:
             raise CameraFileError(
                 f"{path}: unknown {', '.join(unknown)}; known beside `cameras`: world_up (lengths are metres, angles "
@@ -151,12 +159,12 @@ def _entries(content: object, path: Path) -> list[dict]:
 
 
 def _camera(entry: dict, number: int, path: Path) -> RecordedCamera:
-    name = str(entry.get("name", f"camera_{number + 1}"))
+    name = str(entry.get("name", entry.get("camera_name", f"camera_{number + 1}")))
     where = f"{path}: camera {name}"
     entry = _in_our_names(entry, where)
     model, params = _lens(entry, where)
     size = _numbers(entry.get("image_size"), (2,), f"{where}: image_size (width and height, pixels)")
-    _check_lens(model, params, size, where)
+    doubts = _doubts_about_lens(model, params, size, where)
     frame, pose = None, _pose(entry, where)
     if pose is not None and pose.ndim == 3:
         frame = _numbers(entry.get("frame"), (len(pose),), f"{where}: frame (a number for each pose)").astype(int)
@@ -169,14 +177,17 @@ def _camera(entry: dict, number: int, path: Path) -> RecordedCamera:
             f"{where}: kind {kind!r}, wearer {wearer or 'nobody'!r}; expected one of {', '.join(schema.CAMERA_KINDS)}, "
             "the ego kinds with a wearer and exo without"
         )
-    return RecordedCamera(name, Camera(model, params, (int(size[0]), int(size[1])), pose), frame, kind, wearer)
+    camera = Camera(model, params, (int(size[0]), int(size[1])), pose)
+    return RecordedCamera(name, camera, frame, kind, wearer, tuple(f"camera {name}: {doubt}" for doubt in doubts))
 
 
 def _in_our_names(entry: dict, where: str) -> dict:
     """What a file says about a camera, OpenCV's names replaced by ours."""
-    named = {key: value for key, value in entry.items() if key not in _OF_CALIBRATIONS}
+    named = {key: value for key, value in entry.items() if key not in _OF_CALIBRATIONS | _REMARKS}
     if {"image_width", "image_height"} <= named.keys():
         named["image_size"] = [named.pop("image_width"), named.pop("image_height")]
+    if str(named.get("distortion_model")) in _ROS_LENSES:
+        named.setdefault("fisheye_model", _ROS_LENSES[named.pop("distortion_model")])
     twice = sorted(f"{theirs} and {ours}" for theirs, ours in _OTHER_NAMES.items() if {theirs, ours} <= named.keys())
     if twice:
         raise CameraFileError(f"{where}: {', '.join(twice)} are the same, give one of them")
@@ -201,26 +212,40 @@ def _lens(entry: dict, where: str) -> tuple[str, np.ndarray]:
     return model, _numbers(entry.get("params"), (len(names),), f"{where}: params of {model} ({' '.join(names)})")
 
 
-def _check_lens(model: str, params: np.ndarray, size: np.ndarray, where: str) -> None:
-    """Nothing when a lens can have made images of this size."""
+def _doubts_about_lens(model: str, params: np.ndarray, size: np.ndarray, where: str) -> list[str]:
+    """What is unlikely about a lens of images of this size. Raises CameraFileError for one that cannot be."""
     terms = MODELS[model].terms(params)
     centre, focal = np.array(terms.centre), np.array(terms.focal)
     image = f"an image of {size[0]:.0f} x {size[1]:.0f}"
+    if (size < 1).any():
+        raise CameraFileError(f"{where}: {image}, expected width and height in pixels")
+    doubts = []
     if not ((centre > 0) & (centre < size)).all():
-        raise CameraFileError(
-            f"{where}: the principal point ({centre[0]:g}, {centre[1]:g}) lies outside {image}; expected pixels, with "
+        said = (
+            f"the principal point ({centre[0]:g}, {centre[1]:g}) lies outside {image}; expected pixels, with "
             "K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] and image_size = [width, height]"
         )
+        if ((centre < -size) | (centre > 2 * size)).any():
+            raise CameraFileError(f"{where}: {said}")
+        doubts.append(f"{said}: right only for images that were cut out of larger ones")
     if not ((focal > _SHORTEST * max(size)) & (focal < _LONGEST * max(size))).all():
-        raise CameraFileError(
-            f"{where}: focal lengths of {focal[0]:g} and {focal[1]:g} for {image} are those of no camera; expected "
-            "pixels: millimetres times the image's width in pixels, divided by the sensor's in millimetres"
+        said = (
+            f"focal lengths of {focal[0]:g} and {focal[1]:g} for {image} are those of few cameras; expected pixels: "
+            "millimetres times the image's width in pixels, divided by the sensor's in millimetres"
         )
+        if not focal.all():
+            raise CameraFileError(f"{where}: {said}")
+        doubts.append(said + ("; a negative one mirrors the image" if (focal < 0).any() else ""))
+    return doubts
 
 
 def _opencv_lens(entry: dict, where: str) -> tuple[str, np.ndarray]:
     """Lens of a camera matrix and OpenCV's coefficients: k1 k2 p1 p2 [k3], or k1 k2 k3 k4 of cv2.fisheye."""
     matrix = _numbers(entry["K"], (3, 3), f"{where}: K")
+    if (matrix[2] != (0, 0, 1)).any() or matrix[1, 0]:
+        raise CameraFileError(
+            f"{where}: K is {matrix.tolist()}, expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; is it transposed?"
+        )
     pinhole = [matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]]
     values = _numbers(entry.get("D") or [], None, f"{where}: D").ravel()
     if entry.get("fisheye"):
@@ -272,20 +297,29 @@ def _pose(entry: dict, where: str) -> np.ndarray | None:
     return np.concatenate([rotation, pose[..., 3:]], axis=-1)
 
 
-def _check_distances(cameras: list[RecordedCamera], path: Path) -> None:
-    """Nothing when cameras stand as near to each other, or a single one to the origin, as those of one scene do."""
+def doubts_about_places(cameras: list[RecordedCamera], path: Path) -> list[str]:
+    """Warnings of cameras that stand far from each other, or a single one from the origin, as those in millimetres do.
+
+    Raises:
+        CameraFileError: cameras too far apart for one scene.
+    """
     posed = [each for each in cameras if each.camera.world_to_camera is not None]
     centres = [invert_rigid(each.camera.world_to_camera)[..., 3].reshape(-1, 3) for each in posed]
     places = [(f"camera {each.name}", np.median(c, axis=0)) for each, c in zip(posed, centres, strict=True)]
-    if len(places) == 1:
-        places.append(("the world's origin", np.zeros(3)))
+    doubts = []
     for (first, here), (second, there) in combinations(places, 2):
         distance = np.linalg.norm(here - there)
+        said = f"{path}: {first} stands {distance:.0f} m from {second}; {_PLACE}"
         if distance > _FARTHEST:
-            raise CameraFileError(
-                f"{path}: {first} stands {distance:.0f} m from {second}, expected less than {_FARTHEST:.0f}; T and the "
-                "last column of world_to_camera are metres (divide millimetres by 1000), the origin near the scene"
-            )
+            raise CameraFileError(f"{said}, expected less than {_FARTHEST:.0f} m")
+        if distance > _FAR:
+            doubts.append(f"WARNING: {said}")
+    for name, place in places:
+        distance, step = np.linalg.norm(place), np.spacing(np.abs(place).max().astype(np.float32))
+        rounded = f"; places are kept to {step:.1g} m there, take the origin near the scene" if step > _ROUNDED else ""
+        if rounded or (len(places) == 1 and distance > _FAR):
+            doubts.append(f"WARNING: {path}: {name} stands {distance:.0f} m from the world's origin; {_PLACE}{rounded}")
+    return doubts
 
 
 def _numbers(values: object, shape: tuple[int, ...] | None, what: str) -> np.ndarray:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from finepose_mp.preprocessing.keypoints.found import KeypointsError
+from finepose_mp.preprocessing.keypoints.found import LARGEST_WHOLE, KeypointsError
 from finepose_mp.preprocessing.unpickling import DamagedFileError, UnsafeFileError, load_npy
 
 _LARGEST_ARCHIVE = 2_000_000_000  # bytes, unpacked
-_MOST_DIGITS = 18  # of int64
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,8 @@ def frame_number(name: str) -> int | None:
     None where there is none, or one too long to count anything.
     """
     numbers = re.findall(r"\d+", Path(name).name.split(".")[0])
-    return int(numbers[-1]) if numbers and len(numbers[-1]) <= _MOST_DIGITS else None
+    is_number = bool(numbers) and len(numbers[-1]) < 20 and int(numbers[-1]) <= LARGEST_WHOLE
+    return int(numbers[-1]) if is_number else None
 
 
 def _parse_json(text: str, path: Path) -> object:

@@ -14,7 +14,7 @@ UNNAMED = "camera"  # the camera of a file that names none
 # Numbers farther apart than this on average, in their smallest common step, do not count frames.
 SPARSEST = 50
 
-_LARGEST_WHOLE = 2**62  # differences of any two still are int64
+LARGEST_WHOLE = 2**62  # differences of any two still are int64
 _KINDS = {dict: "an object with keys", list: "a list", str: "text"}
 
 
@@ -107,11 +107,13 @@ def whole_number(value: object, where: str) -> int:
     """A number of a frame or of pixels, also where it came as text or as 3.0. Raises KeypointsError for others."""
     try:
         number = float(value) if isinstance(value, str) else value
-        if isinstance(number, bool) or number != int(number) or abs(number) > _LARGEST_WHOLE:
+        if isinstance(number, bool) or number != int(number):
             raise ValueError
-        return int(number)
     except (TypeError, ValueError, OverflowError):
         raise KeypointsError(f"{where} is {_shown(value)}, expected a whole number") from None
+    if abs(number) > LARGEST_WHOLE:
+        raise KeypointsError(f"{where} is {_shown(value)}, too large: number frames and images from 0 on")
+    return int(number)
 
 
 def of_kind(value: object, kind: type, where: str) -> object:

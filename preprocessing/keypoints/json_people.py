@@ -29,14 +29,18 @@ def read_openpose(content: Content) -> list[Found] | None:
     entries = _frames_of(content)
     if not any(isinstance(entry, dict) and isinstance(entry.get("people"), list) for _, _, entry in entries):
         return None
-    people = []
+    people, empty = [], 0
     for frame, name, entry in entries:
         file = f"{content.path / name}" if content.kind == "json_folder" else f"{content.path}"
         for n, person in enumerate(of_kind(of_kind(entry, dict, file).get("people"), list, f"{file}: people")):
             where = f"{file}: people[{n}]"
-            keypoints, scores = triples(of_kind(person, dict, where).get("pose_keypoints_2d", ()), where)
+            if of_kind(person, dict, where).get("pose_keypoints_2d") == []:  # of whom hands or a face alone were seen
+                empty += 1
+                continue
+            keypoints, scores = triples(person.get("pose_keypoints_2d", ()), where)
             people.append(Person(frame, keypoints, scores, identity_of(person, "person_id")))
-    return [Found("OpenPose", people, [frame for frame, _, _ in entries])]
+    notes = [f"{empty} people without keypoints of the body are left out"] if empty else []
+    return [Found("OpenPose", people, [frame for frame, _, _ in entries], notes=notes)]
 
 
 def read_mmpose(content: Content) -> list[Found] | None:

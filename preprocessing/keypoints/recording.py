@@ -10,7 +10,13 @@ import numpy as np
 from finepose_mp import schema
 from finepose_mp.cameras import Camera
 from finepose_mp.preprocessing.keypoints.assembly import ReadingOptions
-from finepose_mp.preprocessing.keypoints.camera_files import CameraFile, CameraFileError, RecordedCamera, read_cameras
+from finepose_mp.preprocessing.keypoints.camera_files import (
+    CameraFile,
+    CameraFileError,
+    RecordedCamera,
+    doubts_about_places,
+    read_cameras,
+)
 from finepose_mp.preprocessing.keypoints.found import UNNAMED, KeypointsError
 from finepose_mp.preprocessing.keypoints.reading import check_same_rate, read_keypoints
 from finepose_mp.preprocessing.keypoints.video import detect_people
@@ -86,8 +92,8 @@ def read_recording(
 
     Raises:
         FileNotFoundError: there is no such file.
-        KeypointsError: keypoints that cannot be used as they are, cameras of different rates or of frames that do not
-            overlap, or a sequence chosen where no file has sequences.
+        KeypointsError: keypoints that cannot be used as they are, cameras of different rates, or a sequence chosen
+            where no file has sequences.
         CameraFileError: cameras that cannot be used, or do not fit the keypoints.
     """
     reading, options = reading or ReadingOptions(), options or RecordingOptions()
@@ -125,7 +131,7 @@ def assemble_recording(
     names = [detections.camera for detections in found]
     if len(set(names)) < len(names):
         raise KeypointsError(f"two cameras have one name; found {', '.join(names)}: rename the files")
-    _check_one_clock(found)
+    clock = _doubts_about_clock(found)
     found, step = _counted(found)
     target = options.joint_set or found[0].joint_set
     assumed = _notes([detections.converted(target) for detections in found])
@@ -133,7 +139,11 @@ def assemble_recording(
         assumed.append(step)
     if len(found) > 1:
         assumed.append(f"{len(found)} cameras are taken for one scene: frames of one number are one moment")
+    assumed += clock
     known = _known_cameras(found, cameras)
+    if cameras is not None:
+        assumed += [f"WARNING: {cameras.path}: {doubt}" for each in known for doubt in each.doubts]
+        assumed += doubts_about_places(known, cameras.path)
     world_up = _world_up(known, cameras, assumed)
     if options.camera_moves and cameras is not None:
         if any(camera.camera.world_to_camera is not None for camera in known):
@@ -176,19 +186,21 @@ def _counted(found: list[Detections]) -> tuple[list[Detections], str]:
     return counted, f"frame numbers are {step} apart: frame n of the scene is frame {frame[0]} + {step}n of the source"
 
 
-def _check_one_clock(found: list[Detections]) -> None:
-    """Nothing when cameras share frame numbers, if only by way of others. Raises KeypointsError naming the ranges."""
+def _doubts_about_clock(found: list[Detections]) -> list[str]:
+    """Nothing when cameras share frame numbers, if only by way of others; else a warning that names the ranges."""
     seen, others = found[0].frame, found[1:]
     while others:
         near = [detections for detections in others if np.isin(detections.frame, seen).any()]
         if not near:
             said = ", ".join(f"{each.camera} {each.frame[0]} to {each.frame[-1]}" for each in found)
-            raise KeypointsError(
-                f"cameras of one scene need frame numbers of one clock, found frames that do not overlap: {said}; "
-                "number the frames of one moment alike in every camera, or give each recording alone"
-            )
+            return [
+                f"WARNING: cameras share no frame number, so nobody can be matched between them: {said}. Unless people "
+                "went from one camera's view into another's, number the frames of one moment alike in every camera, "
+                "or give each recording alone"
+            ]
         seen = np.concatenate([seen, *(detections.frame for detections in near)])
         others = [detections for detections in others if detections not in near]
+    return []
 
 
 def _is_hdf5(path: Path) -> bool:
