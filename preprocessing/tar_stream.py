@@ -10,7 +10,7 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import BinaryIO
 _BLOCK = 512
 _PIECE = 1 << 20
 _END_MARK = bytes(_BLOCK)
+_MAGIC, _MAGIC_AT = b"ustar", 257  # in every header
+_TEXT = ("utf-8", "surrogateescape")
 _MAX_EXTENDED_HEADER = 1 << 20  # a path and a few numbers; a hostile archive may claim gigabytes
 
 _LONG_NAME, _LONG_LINK = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
@@ -26,9 +28,12 @@ _EXTENDED = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED_FOR_ALL = tarfile.XGLTYPE
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 
-# Names of archives, with what browsers and download programs append to them; checksums beside archives are none.
-_ARCHIVE_NAME = re.compile(
-    r"[^.].*\.(tar|tgz|gz|zip|7z|rar|bz2|tbz2?|xz|txz|zst|tzst)(\.(?!md5|sha|asc|sig|txt)\w+)?", re.IGNORECASE
+# What browsers and download programs add to names: a number, and an ending while the file is still coming.
+_NUMBER = r"([ ._-]?\(\d+\)|[ ._-]\d+)?"
+_COMING = r"(\.(part|partial|crdownload|download))?"
+_ARCHIVE_NAME = re.compile(rf"[^.].*\.(tar|tgz){_NUMBER}(\.gz{_NUMBER})?{_COMING}", re.IGNORECASE)
+_COMPRESSED = re.compile(
+    rf"(?P<stem>[^.]+)(\.tar{_NUMBER})?\.(gz|zip|7z|rar|bz2|tbz2?|xz|txz|zst|tzst){_NUMBER}{_COMING}", re.IGNORECASE
 )
 _OTHER_ARCHIVES = {
     b"PK\3\4": "a zip",
@@ -46,6 +51,10 @@ class ArchiveError(ValueError):
 
 class ArchiveCutError(ArchiveError):
     """An archive that ends too early: what was read before the end is sound, the rest is absent."""
+
+
+class ArchiveRestError(ArchiveError):
+    """An archive that was read to its end, and something behind it that is none."""
 
 
 @dataclass
@@ -73,11 +82,20 @@ class Member:
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file is named like an archive, of whatever kind; `members` says what to do with one it cannot read.
+    """Whether a file is named like an archive that `members` reads: .tar, .tar.gz, .tgz.
 
     Hidden files are none, such as those that macOS puts beside others ("._001_tagging.tar.gz").
     """
     return _ARCHIVE_NAME.fullmatch(name) is not None
+
+
+def compressed_stem(name: str) -> str | None:
+    """The part before the endings of a name like that of a compressed file of any kind; None of other names.
+
+    Many of these hold no takes, so the part before decides; `members` says what to do with one it cannot read.
+    """
+    match = _COMPRESSED.fullmatch(name)
+    return match and match["stem"]
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -85,6 +103,7 @@ def members(path: Path) -> Iterator[Member]:
 
     Raises:
         ArchiveCutError: the file ends before the archive does.
+        ArchiveRestError: after every member, for what follows the archive's end and holds no header.
         ArchiveError: neither gzip nor tar, or damaged; where gzip's checksum is wrong, only at the very end.
     """
     with _opened(path) as file:
@@ -98,7 +117,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if start.startswith(b"\x1f\x8b"):
             with _Unzipped(fileobj=raw) as unzipped:
                 yield io.BufferedReader(unzipped, _PIECE)
-        elif start[257:262] == b"ustar":
+        elif start[_MAGIC_AT:].startswith(_MAGIC):
             yield raw
         else:
             raise ArchiveError(f"{path}: {_not_an_archive(start)}")
@@ -159,16 +178,19 @@ class _Stream:
 
     def _read_some(self, size: int, what: str, may_end: bool = False) -> bytes:
         """At least one byte and at most `size`; none at the end of the file where it `may_end`."""
-        try:
-            piece = self._file.read(size)
-        except EOFError as error:
-            raise self._cut(what) from error
-        except (zlib.error, gzip.BadGzipFile) as error:
-            raise ArchiveError(f"{self._path}: damaged near {what} ({error}); download it again") from error
+        piece = self._of_file(self._file.read, size, what)
         if not piece and not may_end:
             raise self._cut(what)
         self._position += len(piece)
         return piece
+
+    def _of_file(self, read: Callable[[int], bytes], size: int, what: str) -> bytes:
+        try:
+            return read(size)
+        except EOFError as error:
+            raise self._cut(what) from error
+        except (zlib.error, gzip.BadGzipFile) as error:
+            raise ArchiveError(f"{self._path}: damaged near {what} ({error}); download it again") from error
 
     def _cut(self, what: str) -> ArchiveCutError:
         return ArchiveCutError(
@@ -183,16 +205,19 @@ class _Stream:
         """The next header, None at the archive's end."""
         where = f"the header at {self._position}"
         block = self.read_exactly(_BLOCK, where)
-        if block == _END_MARK:
+        is_after_end = block == _END_MARK
+        if is_after_end:
             block = self._skip_end_mark()
-            where = f"the header at {self._position - _BLOCK}, after an end mark,"
         if not block:
             return None
         try:
-            header = _plain_file(block) or tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            padded = block.ljust(_BLOCK, b"\0")
+            header = _plain_file(padded) or tarfile.TarInfo.frombuf(padded, *_TEXT)
         except (tarfile.HeaderError, ValueError, OverflowError) as error:
+            if is_after_end:
+                raise self._rest(block) from error
             raise ArchiveError(f"{self._path}: damaged, {where} is none ({error}); download it again") from error
-        continues = header.type == tarfile.GNUTYPE_SPARSE and block[482]
+        continues = header.type == tarfile.GNUTYPE_SPARSE and padded[482]
         while continues:  # the list of a sparse file's pieces, in blocks that its size does not count
             continues = self.read_exactly(_BLOCK, where)[504]
         if header.size < 0:
@@ -204,10 +229,47 @@ class _Stream:
 
         Only there gzip compares its checksum.
         """
-        block = _END_MARK
-        while block and not block.strip(b"\0"):
-            block = self._read_some(_BLOCK, "its end", may_end=True)
-        return block and block.ljust(_BLOCK, b"\0")
+        what = "its end"
+        while ahead := self._of_file(self._file.peek, _PIECE, what):
+            if ahead == bytes(len(ahead)):  # much faster than to strip them
+                self._read_some(len(ahead), what)
+                continue
+            self._read_up_to(len(ahead) - len(ahead.lstrip(b"\0")), what)
+            into_block = self._position % _BLOCK
+            return bytes(into_block) + self._read_up_to(_BLOCK - into_block, what)
+        return b""
+
+    def _read_up_to(self, size: int, what: str) -> bytes:
+        """`size` bytes, or what there is before the end of the file."""
+        found = b""
+        while len(found) < size and (piece := self._read_some(size - len(found), what, may_end=True)):
+            found += piece
+        return found
+
+    def _rest(self, start: bytes) -> ArchiveError:
+        """The error for what follows an end mark, given its first block; all of it is read.
+
+        Zeros in the middle of an archive, as a download with holes has, look like an end mark: headers follow them.
+        """
+        begin, window, size = self._position - len(start), start, len(start)
+        while True:
+            at = window.find(_MAGIC)
+            while at >= 0:
+                if at >= _MAGIC_AT and _is_header(window[at - _MAGIC_AT :][:_BLOCK]):
+                    where = f"an end mark, then something else at {begin}, then more members"
+                    return ArchiveError(f"{self._path}: damaged, it has {where}; download it again")
+                at = window.find(_MAGIC, at + 1)
+            piece = self._read_some(_PIECE, "what follows its end", may_end=True)
+            if not piece:
+                break
+            size += len(piece)
+            window = window[1 - _BLOCK :] + piece
+        begins = start.lstrip(b"\0")
+        begin += len(start) - len(begins)
+        return ArchiveRestError(
+            f"{self._path}: its end is followed by {size - len(start) + len(begins)} bytes that are no archive, at "
+            f"{begin}: {begins[:12]!r}; they were not used"
+        )
 
     def _read_extended(self, header: tarfile.TarInfo) -> dict[str, str]:
         """What an entry in front of another says about that one: "path", "linkpath", "size"."""
@@ -237,6 +299,14 @@ class _Stream:
         is_sparse = header.type == tarfile.GNUTYPE_SPARSE or "GNU.sparse." in "\n".join(extended)
         path = extended.get("GNU.sparse.name") or extended.get("path", header.name)
         return Member(path, max(size, 0), link, header.isreg(), is_sparse, self)
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, *_TEXT)
+    except (tarfile.HeaderError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _plain_file(block: bytes) -> tarfile.TarInfo | None:

@@ -158,6 +158,17 @@ def test_what_is_no_archive_is_skipped_by_name(files, tmp_path, bad, message):
     assert "001_tagging.tar.gz" in error and message in error and "download it again" in error
 
 
+def test_a_line_behind_the_end_of_an_archive_costs_nothing(files, from_folder, tmp_path):
+    path = write_archive(tmp_path / "raw/001_tagging.tar", under("001_tagging", files), mode="w")
+    path.write_bytes(path.read_bytes() + b"\n")
+    (outcome,) = convert(tmp_path)
+    (finding,) = [finding for finding in outcome.findings if finding["check"] == "archive.rest"]
+    assert finding["severity"] == "warning" and f"{path}: its end is followed by 1 bytes" in finding["message"]
+    with schema.open_file(tmp_path / "out.h5") as file, schema.open_file(from_folder) as expected:
+        converted, sound = schema.read_sequence(file, TAGGING), schema.read_sequence(expected, TAGGING)
+    np.testing.assert_array_equal(converted.joints_3d_world, sound.joints_3d_world)
+
+
 def test_an_archive_without_a_take(files, tmp_path):
     other = write_archive(tmp_path / "other.tar.gz", {"123_music/song.mp3": b"la"})
     assert "no take in it" in good_and(tmp_path, files, other.read_bytes())[TAGGING]

@@ -12,7 +12,7 @@ from raw_take import CodeInAPickle, RawTake, npy
 
 from finepose_mp import schema
 from finepose_mp.preprocessing.conversion import ConversionError
-from finepose_mp.preprocessing.egohumans import aria, dataset
+from finepose_mp.preprocessing.egohumans import aria, dataset, discovery
 from finepose_mp.preprocessing.egohumans.source import DirectorySource
 from finepose_mp.preprocessing.unpickling import DamagedFileError
 
@@ -345,6 +345,37 @@ def test_folders_that_the_archives_put_above_a_take_are_seen_through(tmp_path):
     RawTake().write(deep / TAGGING)
     with pytest.raises(dataset.RawDataError, match=f"pass --raw {deep}$"):
         dataset.find_takes(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("name", ["images.zip", "README.gz", "notes.json.gz", "001_tagging.tar.gz.aria2", "x.torrent"])
+def test_files_of_other_kinds_do_not_say_which_level_is_meant(take_folder, tmp_path, name):
+    for folder in (take_folder, tmp_path, take_folder.parent):
+        (folder / name).write_bytes(b"")
+    for raw in (take_folder, take_folder.parent, tmp_path / "raw"):
+        assert [take.folder for take in dataset.find_takes(raw)] == [take_folder]
+    with pytest.raises(dataset.RawDataError, match=rf"pass --raw {tmp_path / 'raw'}$"):
+        dataset.find_takes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["001_tagging.zip", "002_tagging.tar.bz2", "01_tagging-20240131T-002.zip", "003_tagging.gz"]
+)
+def test_what_is_named_like_a_take_is_found_whatever_its_kind(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    (tmp_path / "drawings.zip").write_bytes(b"")
+    assert [found.path.name for found in dataset.find_takes(tmp_path)] == [name]
+
+
+def test_a_search_for_misplaced_takes_ends_after_so_many_folders(take_folder, tmp_path, monkeypatch):
+    for number in range(100):
+        (tmp_path / f"raw/holiday/{number}").mkdir(parents=True)
+    takes, opened = dataset.find_takes(tmp_path / "raw"), []
+    for name in ("scandir", "listdir"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path, call=call: opened.append(path) or call(path))
+    monkeypatch.setattr(discovery, "_SEARCH_FOLDERS", 5)
+    assert discovery.find_misplaced(tmp_path / "raw", takes, ()) == {}
+    assert len(opened) == 5
 
 
 def test_folder_with_something_else(tmp_path):

@@ -1,5 +1,6 @@
 """`python tools/convert.py egohumans`: exit status, messages, and no need of torch."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -39,8 +40,11 @@ def test_failed_take_is_named_and_changes_the_exit_status(tmp_path):
 def test_what_looks_like_a_take_and_is_not_used_is_named(tmp_path, monkeypatch, capsys):
     raw = tmp_path / "raw"
     folder = RawTake().write(raw / TAGGING)
-    for place in ("more/003_tagging", "01_tagging/002_tagging (1)", "001_soccer"):
+    for place in ("more/003_tagging", "01_tagging/002_tagging (1)", "001_soccer", ".Trash-1000/files/005_tagging"):
         RawTake().write(raw / place)
+    RawTake().write(raw / "backup" / TAGGING)
+    for name in ("archives/001_tagging.tar.gz", "code/egohumans-main.zip", "benchmark/coco.tar.gz"):
+        write_archive(raw / name, {"x": b""})
     (raw / "01_tagging-2024-002.zip").write_bytes(b"PK\3\4xxxx")
     (raw / "01_tagging/002_tagging.tar.bz2").write_bytes(b"BZh91AY")
     write_archive(raw / "more/004_tagging.tar.gz", under("004_tagging", files_of(folder)))
@@ -50,24 +54,57 @@ def test_what_looks_like_a_take_and_is_not_used_is_named(tmp_path, monkeypatch, 
     status, printed, _ = run_tool(monkeypatch, capsys, *how)
     report = (tmp_path / "out.findings.md").read_text()
     named = {
-        "001_soccer": "move or rename it",
-        "01_tagging-2024-002.zip": "is a zip file, which is not read; unpack it there",
-        "01_tagging/002_tagging (1)": "move or rename it",
-        "01_tagging/002_tagging.tar.bz2": "is a bzip2 file, which is not read",
-        "more/003_tagging": "move or rename it",
-        "more/004_tagging.tar.gz": "move or rename it",
+        "FAILED 01_tagging-2024-002.zip": "is a zip file, which is not read; unpack it there",
+        "FAILED 01_tagging/002_tagging.tar.bz2": "is a bzip2 file, which is not read",
+        "NOT USED 001_soccer": "move or rename it",
+        "NOT USED 01_tagging/002_tagging (1)": "move or rename it",
+        "NOT USED more/003_tagging": "move or rename it",
+        "NOT USED more/004_tagging.tar.gz": "move or rename it",
     }
-    lines = [line for line in printed.splitlines() if "FAILED" in line]
+    lines = [line for line in printed.splitlines() if "FAILED" in line or "NOT USED" in line]
     assert status == 1 and len(lines) == len(named) and f"{len(named)} left out" in report
-    for name, advice in named.items():
-        (line,) = [line for line in lines if f"FAILED {name}: " in line]
+    for label, advice in named.items():
+        name = label.removeprefix("FAILED ").removeprefix("NOT USED ")
+        (line,) = [line for line in lines if f"{label}: " in line]
         assert f"{raw}/{name}" in line and advice in line
         assert f"* **{name}**" in report
+    for name in ("01_tagging-2024-002.zip", "01_tagging/002_tagging.tar.bz2"):
+        (raw / name).unlink()
+    assert run_tool(monkeypatch, capsys, *how, "--resume")[0] == 0  # for what nobody asked for changes no exit status
     for name in (tmp_path / "raw" / "more").iterdir():
         name.rename(raw / "01_tagging" / name.name)
     run_tool(monkeypatch, capsys, *how, "--resume")
     with schema.open_file(tmp_path / "out.h5") as file:
         assert schema.sequence_names(file) == [f"01_tagging/{n}_tagging" for n in ("001", "003", "004")]
+
+
+def test_what_was_not_used_is_named_where_nothing_could_be_converted(tmp_path, monkeypatch, capsys):
+    raw = tmp_path / "raw"
+    RawTake().write(raw / "unpacked" / TAGGING)
+    (raw / "001_tagging.tar.gz").write_bytes(b"")
+    status, _, said = run_tool(monkeypatch, capsys, "convert.py", "egohumans", "--raw", raw, "--out", tmp_path / "x.h5")
+    assert status == 2 and "is an empty file" in said and f"NOT USED unpacked/{TAGGING}: {raw}/unpacked" in said
+
+
+def test_a_folder_that_cannot_be_read_stops_nothing(tmp_path, monkeypatch, capsys):
+    RawTake().write(tmp_path / "raw" / TAGGING)
+    (tmp_path / "raw/lost+found").mkdir()
+    RawTake().write(tmp_path / "raw/more/002_tagging")
+
+    def refusing(call):
+        def checked(path, *arguments, **how):
+            if "lost+found" in str(path) and (call is not os.stat or not str(path).endswith("lost+found")):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *arguments, **how)
+
+        return checked
+
+    for name in ("stat", "scandir", "listdir"):  # tests may run as root, for whom there is no permission to lack
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    status, printed, _ = run_tool(
+        monkeypatch, capsys, "convert.py", "egohumans", "--raw", tmp_path / "raw", "--out", tmp_path / "out.h5"
+    )
+    assert status == 0 and "NOT USED more/002_tagging" in printed
 
 
 def test_names_of_files_that_are_no_text(tmp_path):

@@ -3,6 +3,7 @@
 import gzip
 import os
 import subprocess
+import sys
 import tarfile
 import threading
 
@@ -10,7 +11,14 @@ import numpy as np
 import pytest
 from raw_archive import add, write_archive
 
-from finepose_mp.preprocessing.tar_stream import ArchiveCutError, ArchiveError, is_archive_name, members
+from finepose_mp.preprocessing.tar_stream import (
+    ArchiveCutError,
+    ArchiveError,
+    ArchiveRestError,
+    compressed_stem,
+    is_archive_name,
+    members,
+)
 
 FILES = {
     "a/short.txt": b"hello",
@@ -76,9 +84,38 @@ def test_archives_put_end_to_end_are_all_read(tmp_path, pack):
 def test_what_is_no_archive_after_the_end_of_one_is_named(tmp_path, rest, compress):
     (tmp_path / "x.tar").write_bytes(compress(write_archive(tmp_path / "a.tar", FILES, mode="w").read_bytes() + rest))
     seen = []
-    with pytest.raises(ArchiveError, match=r"x\.tar: damaged, the header at \d+, after an end mark, is none"):
-        seen.extend(member.path for member in members(tmp_path / "x.tar"))
+    at, size = (tmp_path / "a.tar").stat().st_size + len(rest) - len(rest.lstrip(b"\0")), len(rest.lstrip(b"\0"))
+    with pytest.raises(ArchiveRestError, match=rf"x\.tar: its end is followed by {size} bytes .* at {at}: "):
+        for member in members(tmp_path / "x.tar"):
+            seen.append(member.path)
     assert seen == list(FILES)
+
+
+@pytest.mark.parametrize("between", [b"\n", b"x".ljust(512), b"x" * (3 << 20)])
+def test_members_behind_something_else_are_not_given_up_silently(tmp_path, between):
+    first = write_archive(tmp_path / "a.tar", FILES, mode="w").read_bytes()
+    (tmp_path / "x.tar").write_bytes(first + between + first)
+    with pytest.raises(ArchiveError, match=r"x\.tar: damaged, .* something else at 10240, then more members") as raised:
+        contents(tmp_path / "x.tar")
+    assert not isinstance(raised.value, ArchiveRestError)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bytes])
+def test_zeros_behind_an_archive_are_read_in_large_pieces(tmp_path, compress):
+    data = write_archive(tmp_path / "a.tar", FILES, mode="w").read_bytes() + bytes(8 << 20)
+    (tmp_path / "x.tar").write_bytes(compress(data))
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        found = contents(tmp_path / "x.tar")
+    finally:
+        sys.setprofile(None)
+    assert found == FILES and calls < 8000  # of Python's own functions; a call or more a block are 16384
 
 
 @pytest.mark.parametrize(
@@ -102,11 +139,23 @@ def test_files_stored_without_their_holes_are_marked_under_their_own_names(tmp_p
 
 @pytest.mark.parametrize(
     "name",
-    ["a.tar", "001_tagging.TAR.GZ", "a.tgz", "a.tar (1).gz", "a.tar.gz.1", "a.tar.gz.part", "01-002.zip", "a.tar.bz2"],
+    ["a.tar", "001_tagging.TAR.GZ", "a.tgz", "a.tar (1).gz", "a (1).tar.gz", "a.tar.gz.1", "a.tgz(2)", "a.tar.gz.part"],
 )
 def test_names_of_archives(name):
-    assert is_archive_name(name) and not is_archive_name(f"._{name}") and not is_archive_name(f"{name}.md5")
-    assert not is_archive_name("cameras.txt") and not is_archive_name("targz") and not is_archive_name(".tar")
+    assert is_archive_name(name) and not is_archive_name(f"._{name}")
+    for beside in "aria2 torrent meta4 par2 json html txt md5 sha256 sha512 asc sig".split():
+        assert not is_archive_name(f"{name}.{beside}") and compressed_stem(f"{name}.{beside}") is None
+
+
+@pytest.mark.parametrize("name", ["cameras.txt", "targz", ".tar", "README.gz", "notes.json.gz", "a.zip", "a.tar.bz2"])
+def test_names_of_no_archives(name):
+    assert not is_archive_name(name)
+
+
+@pytest.mark.parametrize("ending", ["zip", "gz", "tar.bz2", "tar.xz", "7z", "zip.1", "tar.zst", "ZIP.part", "zip (1)"])
+def test_names_of_compressed_files(ending):
+    assert compressed_stem(f"01_tagging-2024-002.{ending}") == "01_tagging-2024-002"
+    assert compressed_stem(f"._1.{ending}") is None
 
 
 def test_links_and_folders_say_what_they_are(tmp_path):

@@ -29,7 +29,7 @@ from finepose_mp.preprocessing.mpi_inf_3dhp.facts import CHECKS as MPI_INF_3DHP_
 def main() -> int:
     arguments = _parse_arguments()
     try:
-        outcomes = arguments.convert(arguments)
+        outcomes, unused = arguments.convert(arguments)
     except (ValueError, OSError, ConversionError) as error:
         print(f"convert: {_in_words(error)}", file=sys.stderr)
         return 2
@@ -37,8 +37,10 @@ def main() -> int:
         print("convert: interrupted; the same command with --resume goes on from here", file=sys.stderr)
         return 2
     _print_summary(outcomes, arguments.out)
+    for outcome in unused:
+        print(f"  NOT USED {outcome.name}: {outcome.error}")
     try:
-        print(f"Everything that was found: {write_report(arguments.out, outcomes, arguments.checks)}")
+        print(f"Everything that was found: {write_report(arguments.out, outcomes + unused, arguments.checks)}")
     except OSError as error:  # the converted file is there all the same, with every finding in it
         print(f"convert: no report of the findings could be written ({error})", file=sys.stderr)
     return int(any(outcome.error for outcome in outcomes))
@@ -118,18 +120,29 @@ def _job_count(text: str) -> int:
     return int(text)
 
 
-def _convert_egohumans(arguments: argparse.Namespace) -> list[Outcome]:
-    catalogue = load_catalogue(arguments.catalogue) if arguments.catalogue else released()
-    takes = egohumans.find_takes(arguments.raw, catalogue)
-    misplaced = find_misplaced(arguments.raw, takes)
-    with _progress(catalogue.dataset, len(takes)) as show:
-        outcomes = egohumans.convert(
-            takes, arguments.out, on_take=show, catalogue=catalogue, benchmark=arguments.benchmark, **_how(arguments)
-        )
-    return outcomes + [Outcome(name, str(arguments.raw / name), error=error) for name, error in misplaced.items()]
+# Each of these returns what became of the sequences, and what else lies there, unused, that nobody asked for.
+def _convert_egohumans(arguments: argparse.Namespace) -> tuple[list[Outcome], list[Outcome]]:
+    raw, catalogue = arguments.raw, load_catalogue(arguments.catalogue) if arguments.catalogue else released()
+    takes = egohumans.find_takes(raw, catalogue)
+    try:
+        with _progress(catalogue.dataset, len(takes)) as show:
+            outcomes = egohumans.convert(
+                takes,
+                arguments.out,
+                on_take=show,
+                catalogue=catalogue,
+                benchmark=arguments.benchmark,
+                **_how(arguments),
+            )
+    except ConversionError as error:
+        unused = [f"  NOT USED {name}: {why}" for name, why in find_misplaced(raw, takes, (), catalogue).items()]
+        raise ConversionError("\n".join([str(error), *unused])) from error
+    converted = {outcome.name for outcome in outcomes if not outcome.error}
+    misplaced = find_misplaced(raw, takes, converted, catalogue)
+    return outcomes, [Outcome(name, str(raw / name), error=why) for name, why in misplaced.items()]
 
 
-def _convert_human36m(arguments: argparse.Namespace) -> list[Outcome]:
+def _convert_human36m(arguments: argparse.Namespace) -> tuple[list[Outcome], list[Outcome]]:
     archive = find_human36m(arguments.raw)
     with _progress("human36m", len(archive.poses)) as show:
         report = human36m.convert(
@@ -141,13 +154,13 @@ def _convert_human36m(arguments: argparse.Namespace) -> list[Outcome]:
             **_how(arguments),
         )
     print(*report.summary(), sep="\n")
-    return report.outcomes
+    return report.outcomes, []
 
 
-def _convert_mpi_inf_3dhp(arguments: argparse.Namespace) -> list[Outcome]:
+def _convert_mpi_inf_3dhp(arguments: argparse.Namespace) -> tuple[list[Outcome], list[Outcome]]:
     work = mpi_inf_3dhp.find_work(arguments.raw, arguments.cameras)
     with _progress("mpi-inf-3dhp", len(work)) as show:
-        return mpi_inf_3dhp.convert(work, arguments.out, on_done=show, **_how(arguments))
+        return mpi_inf_3dhp.convert(work, arguments.out, on_done=show, **_how(arguments)), []
 
 
 def _how(arguments: argparse.Namespace) -> dict:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from finepose_mp.preprocessing.egohumans.catalogue import SCENE_FOLDER, TAKE_FOLDER
 from finepose_mp.preprocessing.egohumans.source import IMAGE_HEAD_BYTES, TakeError, is_image, is_needed
-from finepose_mp.preprocessing.tar_stream import ArchiveCutError, Member, members
+from finepose_mp.preprocessing.tar_stream import ArchiveCutError, ArchiveRestError, Member, members
 
 TAKE_PARTS = ("processed_data", "colmap", "ego", "exo")
 
@@ -117,11 +117,12 @@ class FoundInArchive:
 
 @dataclass
 class ArchiveContent:
-    """What one pass over an archive gave: takes in order of appearance, refused members, and the cut if there is."""
+    """What one pass over an archive gave: takes in order of appearance, refused members, what is amiss at its end."""
 
     takes: list[FoundInArchive] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     cut: ArchiveCutError | None = None
+    rest: ArchiveRestError | None = None
 
     def refusals(self) -> str:
         """The refused members in words; empty when there are none."""
@@ -137,8 +138,8 @@ def streamed(archive: Path, scratch: Path) -> Iterator[ArchiveContent]:
         scratch: folder for the spool, which vanishes with the process however it ends.
 
     Raises:
-        ArchiveError: no archive, or damaged in a way that puts all of it in doubt. One that merely ends too early is
-            not an error here: see `ArchiveContent.cut`.
+        ArchiveError: no archive, or damaged in a way that puts all of it in doubt. One that merely ends too early, or
+            is followed by something else, is not an error here: see `ArchiveContent`.
     """
     with TemporaryFile(dir=scratch, buffering=_SPOOL_BUFFER) as spool:
         content, pass_ = ArchiveContent(), _Pass(archive, spool)
@@ -148,6 +149,8 @@ def streamed(archive: Path, scratch: Path) -> Iterator[ArchiveContent]:
         except ArchiveCutError as error:
             content.cut = error
             pass_.doubt_what_was_open()
+        except ArchiveRestError as error:
+            content.rest = error
         content.takes = [found for found in pass_.takes.values() if set(found.source.names("")) & set(TAKE_PARTS)]
         spool.flush()
         yield content

@@ -152,6 +152,8 @@ def _archive_findings(path: Path, content: archives.ArchiveContent, found: archi
     if content.cut is not None:
         message = f"{path.name} ends too early, after this take had arrived completely"
         findings.add("archive.cut", "warning", message)
+    if content.rest is not None:
+        findings.add("archive.rest", "warning", str(content.rest))
     return findings.items
 
 

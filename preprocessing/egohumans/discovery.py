@@ -1,13 +1,14 @@
 """Where the takes of a raw EgoHumans download are: folders, archives, or a mixture of both."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from finepose_mp.preprocessing.egohumans.archives import TAKE_PARTS, stem
 from finepose_mp.preprocessing.egohumans.catalogue import SCENE_FOLDER, TAKE_FOLDER, Catalogue, Take, released
-from finepose_mp.preprocessing.tar_stream import is_archive_name
+from finepose_mp.preprocessing.tar_stream import compressed_stem, is_archive_name
 
 DOWNLOAD_PAGE = "https://github.com/rawalkhirodkar/egohumans/blob/main/assets/DOWNLOAD.md"
 SIMULATE_COMMAND = "python tools/simulate.py --out data/raw/egohumans"
@@ -15,6 +16,10 @@ SIMULATE_COMMAND = "python tools/simulate.py --out data/raw/egohumans"
 # Archives keep eight folders above a take, and lie in a folder of their scene; deeper nothing is looked for.
 _SEARCH_DEPTH = 10
 _SEARCH_FOLDERS = 2000
+
+# "001_tagging", "001_tagging (1)", and what Google Drive makes of a folder: "01_tagging-20240131T120000Z-002".
+_AFTER_TAKE = re.compile(rf"(?P<take>{TAKE_FOLDER.pattern})([ _-]?\(\d+\)|[ -]\d[^.]*)?")
+_AFTER_SCENE = re.compile(rf"{SCENE_FOLDER.pattern}([ _-]?\(\d+\)|[ -]\d[^.]*)?")
 
 
 class RawDataError(ValueError):
@@ -36,7 +41,7 @@ class FoundTake:
 
 @dataclass(frozen=True)
 class FoundArchive:
-    """An archive, or what is named like one; what is in it shows when it is read.
+    """A file named like an archive, or like a take; what is in it shows when it is read.
 
     `name` is that of the take it is named after, or else its path in the raw folder.
     """
@@ -58,7 +63,7 @@ def find_takes(raw: Path, catalogue: Catalogue | None = None) -> list[FoundTake 
             is one nearby.
     """
     raw, catalogue = Path(raw).absolute(), catalogue or released()
-    if raw.is_file() and is_archive_name(raw.name):
+    if raw.is_file():
         return [_archive(raw, raw.parent, catalogue)]
     if not raw.is_dir():
         raise RawDataError(f"no raw EgoHumans data at {raw}: there is no such folder.\n{how_to_get_data()}")
@@ -69,22 +74,34 @@ def find_takes(raw: Path, catalogue: Catalogue | None = None) -> list[FoundTake 
     raise RawDataError(_explain_nothing_found(raw))
 
 
-def find_misplaced(raw: Path, found: list[FoundTake | FoundArchive]) -> dict[str, str]:
-    """What looks like a take or an archive below `raw`, and is not in `found`: path in `raw` -> what to do about it.
+def find_misplaced(
+    raw: Path, found: list[FoundTake | FoundArchive], converted: Collection[str], catalogue: Catalogue | None = None
+) -> dict[str, str]:
+    """What looks like a take below `raw`, and was not used: path in `raw` -> what to do about it.
 
-    Within limits of depth and number of folders. Nothing is looked for in takes, nor twice where links lead.
+    These are archives named like takes, and folders named so or with processed_data; none of takes that are `converted`
+    already. Looked for within limits of depth and number of folders, neither in takes nor in hidden folders; what
+    cannot be read is passed over.
+
+    Args:
+        found: from `find_takes`, with the same catalogue.
+        converted: names of takes.
     """
-    raw = Path(raw).absolute()
+    raw, catalogue = Path(raw).absolute(), catalogue or released()
     used = {os.path.realpath(item.path if isinstance(item, FoundArchive) else item.folder) for item in found}
     if os.path.realpath(raw) in used:
         return {}
-    return {
-        str(path.relative_to(raw)): f"{path} was not used, for its place or its name is not a take's; move or rename "
-        f"it, so that it is like {raw}/01_tagging/001_tagging or {raw}/01_tagging/001_tagging.tar.gz"
-        for folder in _tree(raw)
-        for path in (*filter(_is_like_take, _folders(folder)), *_archives(folder))
-        if os.path.realpath(path) not in used
-    }
+    misplaced = {}
+    for visited in _tree(raw):
+        for path in [visited.path] if visited.is_like_take else filter(_take_named_by, visited.archives):
+            named = _take_named_by(path)
+            facts = facts_of(named, path.parent.name, catalogue) if named else None
+            if os.path.realpath(path) not in used and (facts is None or facts.name not in converted):
+                misplaced[str(path.relative_to(raw))] = (
+                    f"{path} was not used, for its place or its name is not a take's; move or rename it, so that it is "
+                    f"like {raw}/01_tagging/001_tagging or {raw}/01_tagging/001_tagging.tar.gz"
+                )
+    return misplaced
 
 
 def facts_of(take_folder: str, folder_around: str, catalogue: Catalogue) -> Take | None:
@@ -110,33 +127,48 @@ def how_to_get_data() -> str:
     )
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir())
+def _content(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The folders in a folder, and the files named like archives or takes; links count as what they lead to."""
+    folders, archives = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            is_link = entry.is_symlink()
+            if entry.is_dir(follow_symlinks=False) or (is_link and os.path.isdir(entry)):
+                folders.append(folder / entry.name)
+            elif _is_named_like_data(entry.name) and os.path.isfile(entry):
+                archives.append(folder / entry.name)
+    return sorted(folders), sorted(archives)
 
 
-def _archives(path: Path) -> list[Path]:
-    """Files that are named like archives, or like takes: some downloads come without an ending."""
-    named_so = (entry for entry in path.iterdir() if is_archive_name(entry.name) or TAKE_FOLDER.fullmatch(entry.name))
-    return sorted(entry for entry in named_so if entry.is_file())
+def _is_named_like_data(name: str) -> bool:
+    """Whether a file may hold takes by its name: a tar, or anything compressed that is named after a take or scene.
+
+    A file named like a take needs no ending: some downloads come without.
+    """
+    before = compressed_stem(name)
+    is_named_after = before is not None and (_AFTER_TAKE.fullmatch(before) or _AFTER_SCENE.fullmatch(before))
+    return bool(is_archive_name(name) or is_named_after or TAKE_FOLDER.fullmatch(name))
+
+
+def _take_named_by(path: Path) -> str | None:
+    """The folder name of the take that a folder or archive is named after."""
+    match = _AFTER_TAKE.fullmatch(path.name.split(".")[0])
+    return match and match["take"]
 
 
 def _is_take(folder: Path) -> bool:
     """Whether a folder is named like a take and holds at least one of its parts."""
     is_named_so = TAKE_FOLDER.fullmatch(folder.name) is not None
-    return is_named_so and any((folder / part).is_dir() for part in TAKE_PARTS)
-
-
-def _is_like_take(folder: Path) -> bool:
-    """Whether a folder is a take, or could be one under another name."""
-    return _is_take(folder) or (folder / "processed_data").is_dir()
+    return is_named_so and any(os.path.isdir(folder / part) for part in TAKE_PARTS)
 
 
 def _content_of_root(root: Path, catalogue: Catalogue) -> Iterator[FoundTake | FoundArchive]:
     """What lies in `root` itself, should it be a big sequence or a heap of archives, and in its big sequences."""
-    for folder in (root, *(child for child in _folders(root) if SCENE_FOLDER.fullmatch(child.name))):
-        for child in _folders(folder):
+    for folder in (root, *(child for child in _content(root)[0] if SCENE_FOLDER.fullmatch(child.name))):
+        folders, archives = _content(folder)
+        for child in folders:
             yield from _take_itself(child, catalogue)
-        for path in _archives(folder):
+        for path in archives:
             yield _archive(path, root, catalogue)
 
 
@@ -165,26 +197,47 @@ def _explain_nothing_found(raw: Path) -> str:
 
 def _root_below(raw: Path) -> Path | None:
     """The folder of big sequences in the tree below `raw`, found from a take in it; breadth first, within limits."""
-    for folder in _tree(raw):
-        if any(_is_take(child) for child in _folders(folder)) or _archives(folder):
+    for visited in _tree(raw):
+        if visited.archives or _is_take(visited.path):
+            folder = visited.path if visited.archives else visited.path.parent
             return folder.parent if SCENE_FOLDER.fullmatch(folder.name) else folder
     return None
 
 
-def _tree(top: Path) -> Iterator[Path]:
-    """`top` and the folders below it that can be read, but no takes; breadth first, within limits, each once."""
+@dataclass(frozen=True)
+class _Visited:
+    """A folder with the archives in it, and whether it is a take, or could be one under another name."""
+
+    path: Path
+    archives: list[Path]
+    is_like_take: bool
+
+
+def _tree(top: Path) -> Iterator[_Visited]:
+    """`top` and the folders below it, breadth first, within limits, each once; none in takes, and no hidden ones.
+
+    Folders that cannot be read are passed over.
+    """
     level, seen = [top], set()
-    for _ in range(_SEARCH_DEPTH):
+    for _ in range(_SEARCH_DEPTH + 1):
         following: list[Path] = []
         for folder in level:
-            identity = os.path.realpath(folder)
-            if identity in seen or not os.access(folder, os.R_OK | os.X_OK):
+            if len(seen) == _SEARCH_FOLDERS:
+                return
+            try:
+                status = folder.stat()
+                identity = status.st_dev, status.st_ino
+                if identity in seen:
+                    continue
+                seen.add(identity)
+                folders, archives = _content(folder)
+            except OSError:
                 continue
-            seen.add(identity)
-            yield folder
-            following += [child for child in _folders(folder) if not _is_like_take(child)]
-        if len(seen) > _SEARCH_FOLDERS:
-            return
+            parts = {child.name for child in folders} & set(TAKE_PARTS)
+            is_like_take = "processed_data" in parts or bool(parts and TAKE_FOLDER.fullmatch(folder.name))
+            yield _Visited(folder, archives, is_like_take)
+            if not is_like_take:
+                following += [child for child in folders if not child.name.startswith(".")]
         level = following
 
 

@@ -4,6 +4,7 @@
 CHECKS: dict[str, str] = {
     "alignment.distance": "fitted and triangulated joints lie within centimetres of each other",
     "alignment.shifted": "the fit shows every person at the frame's own moment",
+    "archive.rest": "nothing follows the end of an archive",
     "archive.cut": "an archive is complete",
     "archive.refused": "an archive holds no links, and no paths that lead out of it",
     "archive.repeated": "an archive holds every file once",
