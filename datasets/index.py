@@ -45,7 +45,7 @@ class Track:
     @property
     def take(self) -> str:
         """Name of the recording, the same in every file that holds it."""
-        return _take_name(self.sequence, self.simulated)
+        return take_name(self.sequence, self.simulated)
 
     @property
     def key(self) -> str:
@@ -253,11 +253,11 @@ def _read_take(path: Path, group: h5py.Group, scheme: str, joints: str) -> Take:
             )
     tracks.sort(key=lambda track: (track.camera, track.person))
     split = sequence_split(attributes, scheme)
-    return Take(_take_name(name, simulated), path, attributes["scene"], split, tuple(tracks))
+    return Take(take_name(name, simulated), path, attributes["scene"], split, tuple(tracks))
 
 
-def _take_name(sequence: str, simulated: bool) -> str:
-    # A simulated take may bear the name of the real one that it imitates.
+def take_name(sequence: str, simulated: bool) -> str:
+    """The take that a sequence is of; a simulated one may bear the name of the real one that it imitates."""
     return f"simulated:{sequence}" if simulated else sequence
 
 

@@ -12,7 +12,7 @@ from contract_file import write_contract_file
 from recorded_people import camera_entry, recorded, write_cameras, write_coco, write_openpose
 from training_runs import untrained_run
 
-from finepose_mp import schema
+from finepose_mp import runs, schema
 from finepose_mp.variables import INFERRED, NOT_PREDICTED, SEEN
 
 SIZE = ("--image-size", 3840, 2160)
@@ -142,6 +142,18 @@ class TestScenes:
         )
         assert status == 0, errors
         assert "Tagging" in table and (tmp_path / "scores" / "results_test_scene.json").is_file()
+
+    def test_a_take_that_trained_the_model_is_said(self, predict, a_run, tmp_path):
+        data = write_contract_file(tmp_path / "data.h5", scenes=("Tagging",), takes_per_scene=2, frames=20, persons=2)
+        takes = {"train": ["simulated:01_tagging/001_tagging"], "val": []}
+        runs.write_training_data(a_run, {"frame_rates_hz": [20.0], "takes": takes})
+        try:
+            _, said, _ = predict(data, "--sequence", "01_tagging/001_tagging")
+            assert "the model was trained on this take" in said
+            _, said, _ = predict(data, "--sequence", "01_tagging/002_tagging", "--out", "other.h5")
+            assert "the model was trained" not in said
+        finally:
+            (a_run / runs.TRAINING_DATA).unlink()
 
     @pytest.mark.parametrize("with_camera", [True, False])
     def test_scenes_of_keypoints_are_sound_files(self, predict, take, tmp_path, monkeypatch, capsys, with_camera):

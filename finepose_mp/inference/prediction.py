@@ -11,6 +11,7 @@ from torch import nn
 
 from finepose_mp import runs, schema
 from finepose_mp.config import Config, EvaluationConfig, load_config, sampling_asked_for
+from finepose_mp.datasets.index import take_name
 from finepose_mp.files import check_free
 from finepose_mp.inference.scene import ScenePrediction, predict_scene
 from finepose_mp.variables import INFERRED, NOT_PREDICTED, SEEN
@@ -123,6 +124,7 @@ class _Predictor:
             )
         sequence.action = options.action or sequence.action
         assumed = [*options.assumed, *_about_rates(self.run, sequence.fps, self.config)]
+        assumed += _about_training(self.run, take_name(name, sequence.simulated))
         config = _deployed(self.config, self.model, options, sequence.action, assumed)
         predicted = predict_scene(
             self.model, config, self.source, name, options.cameras, options.action, self.joint_set
@@ -214,6 +216,13 @@ def _about_rates(run: Path, fps: float, config: Config) -> Iterator[str]:
     if rates and min(abs(fps / rate - 1) for rate in rates) > 0.2:
         said = ", ".join(f"{rate:g}" for rate in rates)
         yield f"{fps:g} frames a second meet a model that was trained at {said}: its sense of speed is off by the ratio"
+
+
+def _about_training(run: Path, take: str) -> Iterator[str]:
+    known = runs.read_takes(run) or {}
+    for split, what in (("train", "trained"), ("val", "chosen")):
+        if take in known.get(split, ()):
+            yield f"the model was {what} on this take ({runs.TRAINING_DATA}): others will come out worse"
 
 
 def _chosen(names: list[str], wanted: list[str] | None, source: Path) -> list[str]:
